@@ -1,0 +1,1 @@
+"""Tests of collectord; `tests/run` runs them all."""
