@@ -1,10 +1,11 @@
 """What all tests share: aioresponses made to work, and the clock.
 
-`@pytest.mark.looptime` gives a test a fake clock: its event loop jumps to the next timer instead of waiting, so an hour's
-back-off takes no time and `looptime` (a fixture, a number of seconds from the test's start) says what the clock shows.
-Everything else (sockets, threads, files) works as usual. It is the loop's clock alone: `time.monotonic()` goes on as ever.
+`@pytest.mark.looptime` gives a test a fake clock: its event loop jumps to the next timer instead of waiting, so an
+hour's back-off takes no time, and `looptime` (a fixture: seconds from the test's start) says what the clock shows.
+Sockets, threads and files work as usual. It is the loop's clock alone: `time.monotonic()` goes on as ever.
 """
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -14,7 +15,6 @@ import aioresponses.core
 import pytest
 from aiohttp import ClientResponse, StreamReader
 from aiohttp.client_proto import ResponseHandler
-from aioresponses import aioresponses as AioResponses
 
 
 class _Response(ClientResponse):
@@ -26,17 +26,21 @@ class _Response(ClientResponse):
 
 
 def _reader_without_connection(loop: Any = None) -> StreamReader:
-    """Takes a body of any size at once: past its limit a reader pauses a connection, and here there is none to pause."""
+    """Takes a body of any size: past its limit a reader pauses the connection, and here there is none to pause."""
     return StreamReader(ResponseHandler(loop=loop), limit=2**40, loop=loop)
 
 
 if "stream_writer" in inspect.signature(ClientResponse.__init__).parameters:
-    aioresponses.core.ClientResponse = _Response
-    aioresponses.core.stream_reader_factory = _reader_without_connection
+    vars(aioresponses.core).update(ClientResponse=_Response, stream_reader_factory=_reader_without_connection)
+
+
+def pytest_configure() -> None:
+    """Without this looptime makes the main thread a loop at the first synchronous test, and nobody closes it."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture
-def responses() -> Iterator[AioResponses]:
+def responses() -> Iterator[aioresponses.aioresponses]:
     """Answers instead of vendors: `responses.get(url, body=...)`. For pages only; HTTP itself wants a real server."""
-    with AioResponses() as mock:
+    with aioresponses.aioresponses() as mock:
         yield mock
