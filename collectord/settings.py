@@ -6,7 +6,9 @@ Models are frozen and compare by value, secrets included, so that a reload can t
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, SerializeAsAny
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
+_HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 _BYTES = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 MINUTE = 60.0
@@ -43,6 +46,42 @@ def parse_size(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("must be a size such as 512KiB, 1MiB or 1GiB")  # noqa: TRY004  pydantic reports ValueError
     return value
+
+
+def parse_url(text: str) -> SplitResult:
+    """Take a URL apart; raises ValueError that never holds the text, as `urlsplit`'s own may."""
+    try:
+        parts = urlsplit(text)
+        if _HOST.fullmatch(parts.hostname or "") and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise ValueError("must be a URL with a host, such as https://acme.example.com")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host stays on this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def parse_origin(text: str) -> str:
+    """`https://host[:port]` of a vendor's host or URL, as people paste it: path and query are cut off.
+
+    `http://` only for loopback addresses; raises ValueError.
+    """
+    text = text.strip()
+    parts = parse_url(text if "://" in text else f"https://{text}")
+    if parts.scheme not in {"https", "http"} or parts.username is not None or parts.password is not None:
+        raise ValueError("must be a host or an https:// URL without user name and password")
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("must begin with https://; http:// is for loopback addresses only, since credentials are sent")
+    host = f"[{host}]" if ":" in host else host
+    port = parts.port if parts.port != (443 if parts.scheme == "https" else 80) else None
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
@@ -171,6 +210,10 @@ class SourceConfig(Model):
     filters: tuple[FilterSettings, ...] = Field((), max_length=100)
     hashAlgorithm: Literal["MD5", "SHA-256"] = "MD5"  # noqa: N815  Sumo's spelling
 
+    def interval_seconds(self, _stream: str) -> float | None:
+        """What the vendor's own options say of a stream's interval; None: nothing."""
+        return None
+
 
 class SourceOptions(Model):
     """What Sumo does not know: the key `collectord` beside `config`."""
@@ -203,6 +246,10 @@ class SourceSettings(Model):
     def name(self) -> str:
         """The source's identity: its checkpoint belongs to it."""
         return self.config.name
+
+    def interval_seconds(self, stream: str) -> float | None:
+        """The interval that was asked for; None: as the source type has it."""
+        return self.options.intervals.get(stream, self.config.interval_seconds(stream))
 
     def __eq__(self, other: object) -> bool:
         """Equal when a running source need not be touched."""
