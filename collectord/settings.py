@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, SerializeAsAny
@@ -201,6 +201,9 @@ class FilterSettings(Model):
 
 class SourceConfig(Model):
     """What stands under `config` in every source file; each vendor adds its own parameters in Sumo's spelling."""
+
+    max_page_size: ClassVar[int | None] = 1000
+    """Largest `page_size` that the vendor takes; None: the vendor decides alone."""
 
     name: str = Field(min_length=1, max_length=128)
     description: str | None = None

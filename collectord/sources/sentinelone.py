@@ -1,0 +1,58 @@
+"""SentinelOne Management API: activities, threats, and the inventory of agents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+
+from collectord.settings import MINUTE, SourceConfig, SourceSettings, parse_origin
+from collectord.source import Connect, SourceType, Stream, StreamType
+
+_STREAMS = ("activities", "threats", "agents")
+
+
+class SentinelOneConfig(SourceConfig):
+    """SentinelOne's parameters, in Sumo's spelling."""
+
+    base_url: str
+    """The console's address, e.g. `https://acme.sentinelone.net`; a pasted path is cut off."""
+    api_secret: SecretStr = Field(min_length=1)
+    supported_apis: tuple[Literal["activities", "agents", "threats"], ...] = Field(min_length=1)
+
+    @field_validator("base_url")
+    @classmethod
+    def _origin_of(cls, value: str) -> str:
+        return parse_origin(value)
+
+
+def selected(config: SourceConfig) -> Sequence[str]:
+    """The streams by `supported_apis`."""
+    assert isinstance(config, SentinelOneConfig)
+    return [stream for stream in _STREAMS if stream in config.supported_apis]
+
+
+def origin(config: SentinelOneConfig) -> str:
+    """Where this console's API answers."""
+    return config.base_url
+
+
+def open_streams(settings: SourceSettings, connect: Connect) -> Mapping[str, Stream]:
+    """Build the selected streams."""
+    raise NotImplementedError
+
+
+SOURCE_TYPE = SourceType(
+    name="SentinelOne Mgmt API",
+    config=SentinelOneConfig,
+    streams={
+        "activities": StreamType(5 * MINUTE),
+        "threats": StreamType(5 * MINUTE),
+        "agents": StreamType(5 * MINUTE, inventory=True),
+    },
+    selected=selected,
+    open=open_streams,
+    siem={"_siemVendor": "SentinelOne", "_siemProduct": "MGMT API", "_siemFormat": "JSON"},
+    after_window=60 * MINUTE,
+)
