@@ -1,0 +1,360 @@
+"""The models behind `collectord.yaml` and the source files: names, units, defaults and limits of every option.
+
+Models are frozen and compare by value, secrets included, so that a reload can tell what changed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializeAsAny,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from collectord.settings.notation import (
+    DAY,
+    HOUR,
+    MINUTE,
+    is_loopback,
+    parse_base_url,
+    parse_duration,
+    parse_field,
+    parse_header,
+    parse_listen,
+    parse_name,
+    parse_origin,
+    parse_size,
+    parse_start,
+    parse_then,
+    parse_url,
+)
+
+__all__ = ["DAY", "HOUR", "MINUTE", "is_loopback", "parse_duration", "parse_origin", "parse_size", "parse_url"]
+
+SIEM_FORWARD = "_siemForward"
+MAX_FIELDS = 10
+_OURS = {"content-encoding", "content-length", "content-type", "host", "idempotency-key", "transfer-encoding"}
+
+
+def _check_fields(fields: dict[str, str | bool]) -> dict[str, str | bool]:
+    # Sumo's own exports hold a boolean; added by hand in its form, the switch becomes text.
+    if SIEM_FORWARD in fields:
+        forward = {"true": True, "false": False}.get(str(fields[SIEM_FORWARD]).lower())
+        if forward is None:
+            raise ValueError(f"{SIEM_FORWARD} must be true or false")
+        fields[SIEM_FORWARD] = forward
+    if len(fields.keys() - {SIEM_FORWARD}) > MAX_FIELDS:
+        raise ValueError(f"must hold at most {MAX_FIELDS} fields")
+    return fields
+
+
+def _check_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    for name in headers:
+        if name.lower() in _OURS:
+            raise ValueError(f"{name} is set by collectord itself")
+    return headers
+
+
+def _check_http_url(url: SecretStr) -> SecretStr:
+    parts = parse_url(url.get_secret_value())
+    if parts.scheme not in {"http", "https"} or parts.fragment:
+        raise ValueError("must be a URL that begins with https:// or http://, without a # part")
+    return url
+
+
+def _check_proxy(url: SecretStr) -> SecretStr:
+    parts = parse_url(url.get_secret_value())
+    if parts.scheme not in {"http", "https"} or parts.path.rstrip("/") or parts.query or parts.fragment:
+        raise ValueError("must be a proxy's address, such as http://proxy.example.com:3128")
+    return url
+
+
+def _empty_is_absent(text: str) -> str | None:
+    return text or None
+
+
+def _check_growth(initial: float, longest: float, then: float | Literal["quit"] | None) -> None:
+    if initial > longest:
+        raise ValueError("initial must not be longer than max")
+    if then == 0:
+        raise ValueError("then must be longer than 0s")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""Seconds."""
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""Bytes."""
+Then = Annotated[float | Literal["quit"], BeforeValidator(parse_then)]
+"""Seconds between attempts after the window, or `quit`: stop until restarted."""
+Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(parse_name)]
+Category = Annotated[str, Field(max_length=1024), AfterValidator(parse_name), AfterValidator(_empty_is_absent)]
+FieldName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(parse_name)]
+FieldValue = Annotated[str | bool, BeforeValidator(parse_field)]
+Fields = Annotated[dict[FieldName, FieldValue], AfterValidator(_check_fields)]
+HeaderName = Annotated[str, AfterValidator(parse_header)]
+
+
+class Model(BaseModel):
+    """Strict about names, silent about values: pydantic's own error text would print a mistyped secret."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True, val_json_bytes="utf8"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        # A name that is not known stays, so that it is refused.
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+
+
+class RetryPolicy(Model):
+    """How long to wait after a failure: growing from `initial` to `max`, for `window`, then at the pace of `then`."""
+
+    initial: Duration = Field(1.0, gt=0)
+    max: Duration = 5 * MINUTE
+    window: Duration = 90 * MINUTE
+    then: Then = Field(HOUR, union_mode="left_to_right")
+
+    @model_validator(mode="after")
+    def _grows(self) -> RetryPolicy:
+        _check_growth(self.initial, self.max, self.then)
+        return self
+
+
+class SourceRetry(Model):
+    """A source's own `retry`: what is left out is as its type has it."""
+
+    initial: Duration | None = Field(None, gt=0)
+    max: Duration | None = None
+    window: Duration | None = None
+    then: Then | None = None
+
+    @model_validator(mode="after")
+    def _grows(self) -> SourceRetry:
+        default = RetryPolicy()
+        initial = default.initial if self.initial is None else self.initial
+        _check_growth(initial, default.max if self.max is None else self.max, self.then)
+        return self
+
+    def policy(self, after_window: float | Literal["quit"]) -> RetryPolicy:
+        """The whole policy of a source whose type has `after_window`."""
+        return RetryPolicy.model_validate({"then": after_window, **self.model_dump(exclude_none=True)})
+
+
+class CollectorSettings(Model):
+    """Who collects: delivered beside each record."""
+
+    name: Name = "collectord"
+    category: Category | None = None
+    fields: Fields = {}
+
+    @property
+    def custom_fields(self) -> dict[str, str]:
+        """What is delivered of `fields`, as text."""
+        return _texts(self.fields)
+
+
+class StateSettings(Model):
+    """Where the state store lies; None: `$STATE_DIRECTORY`."""
+
+    directory: str | None = Field(None, min_length=1)
+
+
+class HttpSinkSettings(Model):
+    """An HTTP endpoint that takes NDJSON."""
+
+    type: Literal["http"]
+    url: Annotated[SecretStr, AfterValidator(_check_http_url)]
+    """A secret, since an ingest URL often holds its key."""
+    headers: Annotated[dict[HeaderName, SecretStr], AfterValidator(_check_headers)] = {}
+    compression: Literal["gzip", "none"] = "gzip"
+    layout: Literal["envelope", "flat", "raw"] = "envelope"
+    max_batch_bytes: Size = Field(2**20, ge=1024)
+    """Before compression."""
+    buffer_bytes: Size = Field(2**30, ge=2**16)
+    """How much may wait on disk; then polling waits."""
+    timeout: Duration = Field(MINUTE, gt=0)
+    """For one attempt, from connecting to the last byte of the answer."""
+    ca_file: str | None = Field(None, min_length=1)
+    """Certificates to trust instead of the system's: a path in the file, the PEM text itself once loaded."""
+    retry: RetryPolicy = RetryPolicy()
+
+    @model_validator(mode="after")
+    def _room_for_a_batch(self) -> HttpSinkSettings:
+        if self.buffer_bytes < self.max_batch_bytes:
+            raise ValueError("buffer_bytes must not be smaller than max_batch_bytes")
+        return self
+
+
+SinkSettings = HttpSinkSettings
+
+
+class ManagementSettings(Model):
+    """The API, its Unix socket and the Collection page."""
+
+    listen: Annotated[str, AfterValidator(parse_listen)] | None = None
+    access_id: str = Field("admin", min_length=1, pattern=r"^[^:\s]+$")
+    access_key: SecretStr | None = Field(None, min_length=1)
+    socket: str | None = Field(None, min_length=1)
+    """None: in `$RUNTIME_DIRECTORY`, else in the state directory."""
+
+    @model_validator(mode="after")
+    def _guarded(self) -> ManagementSettings:
+        if self.listen and not self.access_key:
+            raise ValueError("listen is set, so access_key is needed")
+        return self
+
+
+class HealthEventSettings(Model):
+    """Sinks that health events are delivered to as well."""
+
+    sinks: tuple[str, ...] = ()
+
+
+class LogSettings(Model):
+    """What is written to stderr, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class DaemonSettings(Model):
+    """`collectord.yaml`; once loaded, its paths are absolute and `state.directory` and `management.socket` are set."""
+
+    collector: CollectorSettings = CollectorSettings()
+    sources: str = Field("sources.d", min_length=1)
+    """Folder of source files, relative to this file."""
+    state: StateSettings = StateSettings()
+    sinks: dict[Name, SinkSettings] = Field(min_length=1)
+    management: ManagementSettings = ManagementSettings()
+    health_events: HealthEventSettings = HealthEventSettings()
+    stop_grace: Duration = 10.0
+    log: LogSettings = LogSettings()
+
+
+class FilterSettings(Model):
+    """One processing rule, in Sumo's spelling."""
+
+    name: str = Field(min_length=1, max_length=32)
+    filterType: Literal["Include", "Exclude", "Hash", "Mask"]  # noqa: N815  Sumo's spelling
+    regexp: str = Field(min_length=1)
+    mask: str | None = None
+
+    @model_validator(mode="after")
+    def _mask_with_mask(self) -> FilterSettings:
+        if (self.mask is not None) != (self.filterType == "Mask"):
+            raise ValueError("mask is needed for filterType Mask, and for no other")
+        if ":" in (self.mask or ""):
+            raise ValueError("mask must not contain ':'")
+        return self
+
+
+class SourceConfig(Model):
+    """What stands under `config` in every source file; each vendor adds its own parameters in Sumo's spelling."""
+
+    max_page_size: ClassVar[int | None] = 1000
+    """Largest `page_size` that the vendor takes; None: the vendor decides alone."""
+
+    name: Name
+    description: str | None = None
+    category: Category | None = None
+    fields: Fields = {}
+    """Custom fields, and the switch `_siemForward`."""
+    filters: tuple[FilterSettings, ...] = Field((), max_length=100)
+    hashAlgorithm: Annotated[Literal["MD5", "SHA-256"], BeforeValidator(_upper)] = "MD5"  # noqa: N815  Sumo's spelling
+
+    @property
+    def siem_forward(self) -> bool:
+        """Whether the `_siem` keys are delivered."""
+        return self.fields.get(SIEM_FORWARD) is True
+
+    @property
+    def custom_fields(self) -> dict[str, str]:
+        """What is delivered of `fields`, as text."""
+        return _texts(self.fields)
+
+    def interval_seconds(self, _stream: str) -> float | None:
+        """What the vendor's own options say of a stream's interval; None: nothing."""
+        return None
+
+
+def _texts(fields: dict[str, str | bool]) -> dict[str, str]:
+    return {
+        name: value if isinstance(value, str) else str(value).lower()
+        for name, value in fields.items()
+        if name != SIEM_FORWARD
+    }
+
+
+class SourceOptions(Model):
+    """What Sumo does not know: the key `collectord` beside `config`."""
+
+    enabled: bool = True
+    sinks: tuple[str, ...] | None = Field(None, min_length=1)
+    """None: all sinks."""
+    base_url: Annotated[str, AfterValidator(parse_base_url)] | None = None
+    proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = None
+    """A secret, since it may hold a password."""
+    ca_file: str | None = Field(None, min_length=1)
+    """Certificates to trust instead of the system's: a path in the file, the PEM text itself once loaded."""
+    start: Annotated[float | str, BeforeValidator(parse_start)] | None = None
+    """How far back the first poll reaches: seconds, or an RFC 3339 time in UTC; None: the vendor's default."""
+    intervals: dict[str, Annotated[Duration, Field(gt=0)]] = {}
+    overlap: Duration | None = None
+    retry: SourceRetry = SourceRetry()
+    page_size: int | None = Field(None, ge=1)
+
+
+class SourceSettings(Model):
+    """One source, validated: its type, what Sumo knows of it (`config`), and what only collectord knows (`options`)."""
+
+    type: str
+    config: SerializeAsAny[SourceConfig]
+    options: SourceOptions = SourceOptions()
+    file: str = Field("", exclude=True)
+    """Where it came from, for messages; no part of what makes two settings equal."""
+
+    @property
+    def name(self) -> str:
+        """The source's identity: its checkpoint belongs to it."""
+        return self.config.name
+
+    def interval_seconds(self, stream: str) -> float | None:
+        """The interval that was asked for; None: as the source type has it."""
+        return self.options.intervals.get(stream, self.config.interval_seconds(stream))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when a running source need not be touched."""
+        if not isinstance(other, SourceSettings):
+            return NotImplemented
+        return (self.type, self.config, self.options) == (other.type, other.config, other.options)
+
+    __hash__ = None  # type: ignore[assignment]  # holds mappings
+
+
+class Environment(BaseSettings):
+    """What systemd and the shell tell the process."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    collectord_config: str = "/etc/collectord/collectord.yaml"
+    state_directory: str | None = None
+    runtime_directory: str | None = None
+    credentials_directory: str | None = None
+    notify_socket: str | None = None
+    watchdog_usec: int | None = None
