@@ -21,6 +21,10 @@ class Loopback:
         self._runner: web.ServerRunner | None = None
         self.port = 0
 
+    def put_before(self, wrap: Callable[[Handler], Handler]) -> None:
+        """Let another handler stand before this one; takes effect at the next start."""
+        self._handler = wrap(self._handler)
+
     @property
     def base_url(self) -> str:
         return f"http://{HOST}:{self.port}"

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, ClassVar
 
-import anyio
 import orjson
 
 from collectord.demo.exchange import Answer, Call, Headers
@@ -30,7 +29,6 @@ from collectord.demo.simulator import Routes, Simulator, digest_key
 
 DEMO_TOKEN = "00DEMOdemoDEMOdemo"  # noqa: S105  # a simulator's, good for nothing else
 _MAX_USERS = 200
-_TICK_SECONDS = 0.1
 _ODD_KINDS = {**ODD, **UNREADABLE}
 
 
@@ -41,6 +39,7 @@ class OktaSimulator(Simulator):
     inventory: ClassVar[frozenset[str]] = frozenset({"users"})
     joined: ClassVar[Mapping[str, str]] = {"users": "groups"}
     longest_wait_seconds = 120.0
+    commands = Simulator.commands | {"issue", "add_users", "change_user", "delete_user", "prerender", "burn"}
     knobs: OktaKnobs
 
     def __init__(
@@ -64,18 +63,20 @@ class OktaSimulator(Simulator):
         wanted = Flavour(**flavour)
         return [self._issue_one(wanted, number) for number in range(count)]
 
-    async def issue_steadily(self, rate_per_second: float, **flavour: Any) -> None:
-        """Issue for ever; start it in a task group and cancel it: `start_soon(partial(okta.issue_steadily, 50))`."""
-        owed = 0.0
-        while True:
-            await anyio.sleep(_TICK_SECONDS)
-            owed += rate_per_second * _TICK_SECONDS
-            self.issue(int(owed), **flavour)
-            owed -= int(owed)
-
     def add_users(self, count: int, status: str = "") -> list[str]:
         """New users of a status, or of mixed ones."""
         return self.directory.add(count, self.now_ms(), status)
+
+    def change_user(self, user_id: str, **members: Any) -> None:
+        """A new version of a user, e.g. `status="DEPROVISIONED"`."""
+        self.directory.change(user_id, self.now_ms(), **members)
+
+    def delete_user(self, user_id: str, *, still_listed: bool = False) -> None:
+        """The user is gone; `still_listed` = the list still has it, its groups are 404 already."""
+        if still_listed:
+            self.directory.users[user_id].vanished = True
+        else:
+            self.directory.delete(user_id)
 
     def prerender(self, total: int, page_size: int = 1000, *, distinct_pages: int | None = None) -> None:
         """Serve a log that is rendered now; nothing of it is kept for the oracle, and rate limits stay as they are.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from collectord.demo.knobs import Knobs
 from collectord.demo.okta_links import LinkStyle
-from collectord.demo.simulator import Knobs
 
 LOGS = "/api/v1/logs"
 USERS = "/api/v1/users"

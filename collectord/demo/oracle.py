@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ from collectord.demo.simulator import Simulator
 from collectord.demo.sink import Delivered
 
 _BREAKS = re.compile(rb"[ \t]*[\r\n][ \t\r\n]*")
+_PAYLOADS = ("issued", "optional", "joins")
 _SHOWN = 5
 """Examples of each kind of wrong in the readable verdict."""
 
@@ -34,6 +35,8 @@ class Expectation:
     stream: str
     issued: Mapping[str, bytes]
     """Payloads by id, by `id@version`, or by `digest:…` for a record without an id."""
+    optional: Mapping[str, bytes] = field(default_factory=dict)
+    """What may arrive but need not."""
     order: Sequence[str] | None = None
     """Ids in the vendor's order; None = no order is promised."""
     is_inventory: bool = False
@@ -95,13 +98,36 @@ class Verdict:
 
 
 def expect(
-    source: str, simulator: Simulator, wanted: Callable[[str, str], bool] = lambda *_: True
+    source: str,
+    simulator: Simulator,
+    wanted: Callable[[str, str], bool] = lambda *_: True,
+    *,
+    every_version: bool = True,
 ) -> list[Expectation]:
     """What the source `source`, collecting from this simulator, must deliver.
 
     `wanted(stream, id)` leaves out what the source was not asked for: before its start, filtered, another stream.
+    Without `every_version` only the newest served version of an object must arrive: a page that was cut, or that died
+    with the client, may have held a version which nobody can fetch any more.
     """
-    return [_expect_stream(source, simulator, stream, wanted) for stream in sorted(simulator.issued)]
+    expectations = []
+    for stream in sorted(simulator.issued):
+        issued = {key: payload for key, payload in simulator.issued[stream].items() if wanted(stream, key)}
+        newest = issued if every_version else _newest(issued)
+        order = simulator.in_order(stream)
+        expectations.append(
+            Expectation(
+                source=source,
+                stream=stream,
+                issued=newest,
+                optional={key: payload for key, payload in issued.items() if key not in newest},
+                order=None if order is None else [key for key in order if key in issued],
+                is_inventory=stream in simulator.inventory,
+                join=simulator.joined.get(stream, ""),
+                joins=simulator.issued_joins.get(stream, {}),
+            )
+        )
+    return expectations
 
 
 def judge(expectations: Sequence[Expectation], records: Mapping[Feed, Sequence[Delivered]]) -> Verdict:
@@ -123,16 +149,31 @@ def on_one_line(payload: bytes) -> bytes:
     return _BREAKS.sub(b"", payload)
 
 
-def to_json(expectations: Sequence[Expectation]) -> bytes:
+def expectations_to_json(expectations: Sequence[Expectation]) -> bytes:
     """For another process."""
-    return orjson.dumps([_plain(expected) for expected in expectations])
+    rows = [{field.name: getattr(expected, field.name) for field in fields(expected)} for expected in expectations]
+    return orjson.dumps([{**row, **{name: _encoded(row[name]) for name in _PAYLOADS}} for row in rows])
 
 
-def from_json(data: bytes) -> list[Expectation]:
-    return [
-        Expectation(**{**row, "issued": _decoded(row["issued"]), "joins": _decoded(row["joins"])})
-        for row in orjson.loads(data)
-    ]
+def expectations_from_json(data: bytes) -> list[Expectation]:
+    return [Expectation(**{**row, **{name: _decoded(row[name]) for name in _PAYLOADS}}) for row in orjson.loads(data)]
+
+
+def records_to_json(records: Mapping[Feed, Sequence[Delivered]]) -> bytes:
+    """What a sink holds, for another process."""
+    return orjson.dumps(
+        [
+            [*feed, [[record.id, base64.b64encode(record.event).decode(), record.batch] for record in delivered]]
+            for feed, delivered in records.items()
+        ]
+    )
+
+
+def records_from_json(data: bytes) -> dict[Feed, list[Delivered]]:
+    return {
+        (source, stream): [Delivered(name, base64.b64decode(event), batch) for name, event, batch in rows]
+        for source, stream, rows in orjson.loads(data)
+    }
 
 
 class _Comparison:
@@ -141,7 +182,8 @@ class _Comparison:
     def __init__(self, expected: Expectation) -> None:
         self.expected = expected
         self.verdict = StreamVerdict(source=expected.source, stream=expected.stream, issued=len(expected.issued))
-        self._keys = {self._comparable(payload): key for key, payload in expected.issued.items()}
+        self._payloads = {**expected.optional, **expected.issued}
+        self._keys = {self._comparable(payload): key for key, payload in self._payloads.items()}
         self._names: dict[str, str] = {}
         """The `_id` under which each issued record came first; in order of arrival."""
 
@@ -161,7 +203,7 @@ class _Comparison:
             if key is None:
                 self.verdict.unexpected.append(record.id)
                 return
-            self.verdict.altered.append(f"{key} ({_difference(self._comparable(self.expected.issued[key]), bare)})")
+            self.verdict.altered.append(f"{key} ({_difference(self._comparable(self._payloads[key]), bare)})")
         elif self.expected.join and not self._has_its_join(key, joined):
             self.verdict.altered.append(f"{key} ({self.expected.join} is not what the vendor said)")
         if key in self._names and not self.expected.is_inventory:
@@ -189,7 +231,10 @@ class _Comparison:
         """The event without its joined member, and that member."""
         if not self.expected.join:
             return event, None
-        members = orjson.loads(event)
+        try:
+            members = orjson.loads(event)
+        except orjson.JSONDecodeError:
+            return event, None
         joined = members.pop(self.expected.join, None)
         return orjson.dumps(members), joined
 
@@ -198,11 +243,9 @@ class _Comparison:
         return joined == orjson.loads(said) if said is not None else not joined
 
     def _named_like(self, name: str) -> str | None:
-        if name in self.expected.issued:
+        if name in self._payloads:
             return name
-        alike = (
-            key for key in self.expected.issued if "@" in key and _is_name_of(name, key) and key not in self._names
-        )
+        alike = (key for key in self._payloads if "@" in key and _is_name_of(name, key) and key not in self._names)
         return next(alike, None)
 
 
@@ -224,30 +267,9 @@ def _difference(issued: bytes, delivered: bytes) -> str:
     return f"at byte {place}: {issued[place : place + 20]!r} became {delivered[place : place + 20]!r}"
 
 
-def _expect_stream(source: str, simulator: Simulator, stream: str, wanted: Callable[[str, str], bool]) -> Expectation:
-    issued = {key: payload for key, payload in simulator.issued[stream].items() if wanted(stream, key)}
-    order = simulator.in_order(stream)
-    return Expectation(
-        source=source,
-        stream=stream,
-        issued=issued,
-        order=None if order is None else [key for key in order if key in issued],
-        is_inventory=stream in simulator.inventory,
-        join=simulator.joined.get(stream, ""),
-        joins=simulator.issued_joins.get(stream, {}),
-    )
-
-
-def _plain(expected: Expectation) -> dict[str, Any]:
-    return {
-        "source": expected.source,
-        "stream": expected.stream,
-        "issued": _encoded(expected.issued),
-        "order": expected.order,
-        "is_inventory": expected.is_inventory,
-        "join": expected.join,
-        "joins": _encoded(expected.joins),
-    }
+def _newest(issued: Mapping[str, bytes]) -> dict[str, bytes]:
+    latest = {_identity(key): key for key in issued}
+    return {key: issued[key] for key in latest.values()}
 
 
 def _encoded(payloads: Mapping[str, bytes]) -> dict[str, str]:

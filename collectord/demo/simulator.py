@@ -18,6 +18,9 @@ order: the checks of the client's manners, a fault if one is due, the credential
         async def _events(self, call: Call) -> Answer:
             return Answer.json([])
 
+        def issue(self, count: int = 1, **options: Any) -> list[str]:    # calls `record_issued` for each
+            ...
+
 `record_issued` says what a client must deliver in the end; `buckets`, `rate_headers` and `told_to_wait` are for vendors
 that count requests; `decorate` adds header lines to every answer.
 """
@@ -30,41 +33,27 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import anyio
 from aiohttp import web
 
 from collectord.demo import checks
 from collectord.demo.exchange import Answer, Call, Exchanged, Headers
-from collectord.demo.fault_plan import FaultPlan
-from collectord.demo.faults import CHAOS, Fault, VendorError
+from collectord.demo.faults import Fault, VendorError
+from collectord.demo.knobs import Knobs
 from collectord.demo.limits import Allowance, RateBucket, take
-from collectord.demo.loopback import Loopback
+from collectord.demo.served import Served
 from collectord.demo.waits import Waits
 from collectord.demo.wire import Wire
 
+_TICK_SECONDS = 0.1
 Handler = Callable[[Call], Awaitable[Answer]]
 Routes = Mapping[str, Handler]
 
 
-@dataclass(kw_only=True)
-class Knobs:
-    """What may be changed at any moment, for all vendors."""
-
-    gzip: bool = True
-    """Answer gzip to a client that asks for it."""
-    clock_skew_seconds: float = 0.0
-    """The vendor's clock against ours: Date header, times and reset headers."""
-    max_in_flight: int = 8
-    """Requests of one client at the same time; more is a violation."""
-    keep_issued: bool = True
-    """Remember what was issued, for the oracle; switch off for long benchmarks."""
-
-
-class Simulator(ABC):
+class Simulator(Served, ABC):
     """A vendor tenant. One event loop, no locks: handlers change state between two awaits only."""
 
     vendor: ClassVar[str]
@@ -73,23 +62,23 @@ class Simulator(ABC):
     """Routes that take no credential, or check it themselves."""
     inventory: ClassVar[frozenset[str]] = frozenset()
     """Streams of objects that are listed anew at every poll: delivered again, they are no duplicates."""
+    commands: ClassVar[frozenset[str]] = frozenset({"revoke", "accept_credential"})
+    """Methods that another process may call by the control endpoint."""
     joined: ClassVar[Mapping[str, str]] = {}
     """Streams to whose records collectord adds a member by a second call, e.g. `{"users": "groups"}`."""
 
     def __init__(self, credentials: Iterable[str], knobs: Knobs) -> None:
+        super().__init__(self.handle)
         self.accepted: set[str] = set(credentials)
         self.revoked: set[str] = set()
         self.issued: dict[str, dict[str, bytes]] = {}
         self.issued_joins: dict[str, dict[str, bytes]] = {}
         self.issued_count: Counter[str] = Counter()
-        self.violations: list[str] = []
         self.requests: deque[Exchanged] = deque(maxlen=10_000)
-        self.counters: Counter[str] = Counter()
-        """`requests`, `rate_limited`, `unauthorized`, `faults`, `peak_in_flight`, `status 200`, `GET /path/{place}`."""
+        """The latest of them; `counters` has `requests`, `rate_limited`, `unauthorized`, `faults`, `peak_in_flight`,
+        `status 200`, `GET /path/{place}` of all."""
         self.in_flight: list[Call] = []
-        self.faults = FaultPlan()
         self.knobs = knobs
-        self._loopback = Loopback(self.handle)
         self._clock_offset: float | None = None
         self._waits = Waits()
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
@@ -108,10 +97,24 @@ class Simulator(ABC):
     def failure(self, status: int, code: str = "") -> Answer:
         """An error as this vendor words it; `code` is the vendor's own, empty = the usual one for the status."""
 
+    @abstractmethod
+    def issue(self, count: int = 1, **options: Any) -> list[str]:
+        """Make new records appear now and return their ids; options are the vendor's own."""
+
     def buckets(self, call: Call) -> Sequence[RateBucket]:
         """The limits this request counts against, the client's own first; none = unlimited."""
         del call
         return ()
+
+    async def issue_steadily(self, rate_per_second: float, **options: Any) -> None:
+        """Issue records for ever; start it in a task group and cancel it: `start_soon(okta.issue_steadily, 50)`."""
+        started_at = anyio.current_time()
+        done = 0
+        while True:
+            await anyio.sleep(_TICK_SECONDS)
+            due = int((anyio.current_time() - started_at) * rate_per_second)
+            self.issue(due - done, **options)
+            done = due
 
     def rate_headers(self, allowance: Allowance) -> Headers:
         """Header lines that tell the client of its limit."""
@@ -128,7 +131,7 @@ class Simulator(ABC):
     longest_wait_seconds: ClassVar[float] = 3600.0
     """Nobody need believe a vendor that says more."""
 
-    def on_rate_limited(self) -> None:  # noqa: B027  # most vendors do nothing
+    def on_rate_limited(self) -> None:  # most vendors do nothing
         """A request was refused by a rate limit; for vendors that log it."""
 
     def wait_key(self, call: Call) -> str:
@@ -149,35 +152,8 @@ class Simulator(ABC):
     async def serve(self, port: int = 0) -> AsyncIterator[str]:
         """Listen until the block ends; gives the base URL."""
         self._clock_offset = time.time() - anyio.current_time()
-        async with self._loopback.serve(port) as base_url:
+        async with super().serve(port) as base_url:
             yield base_url
-
-    @property
-    def base_url(self) -> str:
-        return self._loopback.base_url
-
-    async def go_down(self) -> None:
-        """Refuse connections until `come_back`."""
-        await self._loopback.stop()
-
-    async def come_back(self) -> None:
-        await self._loopback.start()
-
-    def fail(
-        self,
-        fault: Fault,
-        *,
-        path: str = "*",
-        times: int | None = 1,
-        after: int = 0,
-        when: Callable[[Call], bool] | None = None,
-    ) -> None:
-        """Play `fault` to the next `times` requests on `path` (`*` = anything), after letting `after` of them pass."""
-        self.faults.add(fault, path=path, times=times, after=after, when=when)
-
-    def chaos(self, rate: float, seed: int = 0, kinds: Sequence[Fault] = CHAOS) -> None:
-        """From now on every request meets a random fault with this probability, the same ones for the same seed."""
-        self.faults.chaos(rate, seed, kinds)
 
     def revoke(self, credential: str) -> None:
         """The credential was right once and is not any more; using it is an error, not a violation."""
@@ -203,7 +179,9 @@ class Simulator(ABC):
         """
         self.issued_count[stream] += 1
         if self.knobs.keep_issued:
-            self.issued.setdefault(stream, {})[record_id] = payload
+            records = self.issued.setdefault(stream, {})
+            records.pop(record_id, None)  # what is served last stands last
+            records[record_id] = payload
 
     def violation(self, call: Call, reason: str) -> None:
         self.violations.append(f"{call.method} {call.path}: {reason}")
@@ -282,7 +260,7 @@ class Simulator(ABC):
         reasons = [
             *checks.manners(call, self.accept),
             *checks.leaks(call, self.accepted | self.revoked),
-            *checks.host(call, self._loopback.port),
+            *checks.host(call, self.port),
         ]
         if len(self.in_flight) > self.knobs.max_in_flight:
             reasons.append(f"{len(self.in_flight)} requests at once, {self.knobs.max_in_flight} are allowed")

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 import anyio
 from aiohttp import web
 
 from collectord.demo.exchange import Answer, Call
-from collectord.demo.fault_plan import FaultPlan
-from collectord.demo.faults import CHAOS, Fault
-from collectord.demo.loopback import Loopback
+from collectord.demo.faults import Fault
 from collectord.demo.posted import Feed, Layout, Posted, read_post
+from collectord.demo.served import Served
 from collectord.demo.waits import Waits
 from collectord.demo.wire import Wire
 
@@ -72,48 +70,28 @@ class BatchSeen:
     is_stored: bool = False
 
 
-class NdjsonSink:
-    """Stores each batch once per key, in order of arrival."""
+class NdjsonSink(Served):
+    """Stores each batch once per key, in order of arrival.
+
+    `counters`: `posts`, `bytes`, `batch_bytes` (decompressed), `batches`, `records`, `redeliveries`, `status 200`, …
+    """
+
+    commands: ClassVar[frozenset[str]] = frozenset({"clear"})
+    """Methods that another process may call by the control endpoint."""
 
     def __init__(self, knobs: SinkKnobs | None = None) -> None:
+        super().__init__(self.handle)
         self.knobs = knobs or SinkKnobs()
         self.records: dict[Feed, list[Delivered]] = {}
         self.batches: dict[str, BatchSeen] = {}
-        self.violations: list[str] = []
-        self.counters: Counter[str] = Counter()
-        """`posts`, `bytes`, `batch_bytes` (decompressed), `batches`, `records`, `redeliveries`, `status 200`, …"""
-        self.faults = FaultPlan()
-        self._loopback = Loopback(self.handle)
         self._waits = Waits()
         self._in_flight: Counter[Feed] = Counter()
         self._owed: dict[Feed, str] = {}
 
-    @asynccontextmanager
-    async def serve(self, port: int = 0) -> AsyncIterator[str]:
-        """Listen until the block ends; gives the base URL."""
-        async with self._loopback.serve(port) as base_url:
-            yield base_url
-
-    @property
-    def base_url(self) -> str:
-        return self._loopback.base_url
-
-    async def go_down(self) -> None:
-        """Refuse connections until `come_back`."""
-        await self._loopback.stop()
-
-    async def come_back(self) -> None:
-        await self._loopback.start()
-
-    def fail(
-        self, fault: Fault, *, times: int | None = 1, after: int = 0, when: Callable[[Call], bool] | None = None
-    ) -> None:
-        """Play `fault` to the next `times` POSTs, after letting `after` of them pass."""
-        self.faults.add(fault, times=times, after=after, when=when)
-
-    def chaos(self, rate: float, seed: int = 0, kinds: Sequence[Fault] = CHAOS) -> None:
-        """From now on every POST meets a random fault with this probability, the same ones for the same seed."""
-        self.faults.chaos(rate, seed, kinds)
+    def clear(self) -> None:
+        """Forget every batch and record; counters and violations stay."""
+        self.records.clear()
+        self.batches.clear()
 
     def delivered(self, source: str, stream: str) -> list[Delivered]:
         """The records of a stream in order of arrival."""
