@@ -24,8 +24,7 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
 MASK = "********"
-MIN_SECRET_CHARACTERS = 6
-"""Shorter ones would blot out half of every line; nobody should have them."""
+MIN_SECRET_CHARACTERS = 6  # shorter ones would blot out half of every line
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
