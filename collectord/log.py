@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -29,7 +30,7 @@ MIN_SECRET_CHARACTERS = 6  # shorter ones would blot out half of every line
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
 _COLOURS = {"debug": "2", "warning": "33", "error": "31", "critical": "1;31"}
-_MAX_DEPTH = 32
+_MAX_DEPTH, _MAX_PARTS = 32, 100
 _MAX_CHARACTERS = 16384  # of one value; journald would break a line of more than 48 KiB in two
 
 _UNSAFE = re.compile(  # C0, C1, invisible and line-breaking characters, bidirectional controls, surrogates, tags
@@ -69,7 +70,10 @@ def configure(level: str, format: str, secrets: frozenset[str]) -> None:  # noqa
 
 def update_secrets(secrets: frozenset[str]) -> None:
     """From now on blot out these values, as they are and as JSON, Python, a URL or Basic authentication writes them."""
-    _output.secrets = _by_start({form for secret in secrets for form in _forms(secret.strip())})
+    starts: dict[str, list[str]] = {}
+    for form in sorted({form for secret in secrets for form in _forms(secret.strip())}, key=len, reverse=True):
+        starts.setdefault(form[:MIN_SECRET_CHARACTERS], []).append(form)
+    _output.secrets = starts
 
 
 def get(**context: object) -> Logger:
@@ -141,7 +145,10 @@ _output = _Output()
 def _render(_logger: object, level: str, values: MutableMapping[str, Any]) -> str:
     """The last processor and the only one: a line of text, ready to be written."""
     if values.get("exc_info"):
-        values = (_exception_data if _output.json else _exception_text)(_logger, level, values)
+        try:
+            (_exception_data if _output.json else _exception_text)(_logger, level, values)
+        except Exception as error:  # noqa: BLE001  a thousand groups in each other, an exception without a text
+            values["exception"] = f"its traceback failed with {type(error).__name__}"
     line = {"timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:23] + "Z", "level": level}
     line["event"] = _clean(values.pop("event", ""), 0)
     for name, value in values.items():
@@ -182,13 +189,12 @@ def _quoted(value: object) -> str:
 
 
 def _escape(text: str) -> str:
-    return _UNSAFE.sub(_escaped, text)
+    r"""As JSON does it, `\u001b`, also what JSON itself would let through."""
+    return _UNSAFE.sub(lambda found: "".join(f"\\u{unit:04x}" for unit in _utf16(found[0])), text)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    r"""As JSON does it: `\u001b`, also for what JSON itself would let through."""
-    units = found[0].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
+def _utf16(text: str) -> memoryview:
+    return memoryview(text.encode("utf-16", "surrogatepass")[2:]).cast("H")
 
 
 def _clean(value: object, depth: int) -> Any:
@@ -204,9 +210,9 @@ def _clean(value: object, depth: int) -> Any:
     if depth > _MAX_DEPTH:
         return "..."
     if isinstance(value, Mapping):
-        return {_redact(str(name)): _clean(part, depth + 1) for name, part in value.items()}
+        return {_redact(str(name)): _clean(part, depth + 1) for name, part in islice(value.items(), _MAX_PARTS)}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(part, depth + 1) for part in value]
+        return [_clean(part, depth + 1) for part in islice(value, _MAX_PARTS)]
     return _clean(_text_of(value), depth)
 
 
@@ -234,13 +240,6 @@ def _redact(text: str) -> str:
             parts += text[shown:place], MASK
         shown = max(shown, place + len(form))
     return "".join([*parts, text[shown:]])
-
-
-def _by_start(forms: set[str]) -> dict[str, list[str]]:
-    starts: dict[str, list[str]] = {}
-    for form in sorted(forms, key=len, reverse=True):
-        starts.setdefault(form[:MIN_SECRET_CHARACTERS], []).append(form)
-    return starts
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -157,6 +157,20 @@ def test_a_huge_value_is_cut(stderr):
     assert len(stderr.take()) < 20_000
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_exception_is_too_strange_to_be_told(stderr, form):
+    log.configure("info", form, frozenset())
+    cause, effect, groups, chain = ValueError("a"), ValueError("b"), Exception("innermost"), Exception("first")
+    cause.__cause__, effect.__cause__ = effect, cause
+    for number in range(500):
+        groups = ExceptionGroup("group", [groups])
+        last, chain = chain, Exception(str(number))
+        chain.__cause__ = last
+    for number, error in enumerate((cause, groups, chain)):
+        log.get().error(f"strange_{number}", exc_info=error)
+        assert f"strange_{number}" in stderr.take()
+
+
 def test_no_value_takes_the_place_of_time_level_or_exc_info(stderr):
     log.get().info("x", level="debug", timestamp="never", exc_info=False)
     line = line_of(stderr)
