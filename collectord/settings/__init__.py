@@ -240,7 +240,8 @@ class DaemonSettings(Model):
     sources: str = Field("sources.d", min_length=1)
     """Folder of source files, relative to this file."""
     state: StateSettings = StateSettings()
-    sinks: dict[Name, SinkSettings] = Field(min_length=1)
+    sinks: dict[Name, SinkSettings] = {}
+    """By name; at least one, which is checked where the file is read."""
     management: ManagementSettings = ManagementSettings()
     health_events: HealthEventSettings = HealthEventSettings()
     stop_grace: Duration = 10.0
