@@ -216,7 +216,7 @@ class GiantPage(Fault):
         response = await wire.stream(answer)
         piece = b",".join([self.record] * 100)
         await response.write(b"[" + piece)
-        for _ in range(max(0, self.total_bytes // len(piece) - 1)):
+        for _ in range(-(-self.total_bytes // len(piece)) - 1):
             await response.write(b"," + piece)
         await response.write(b"]")
         return response

@@ -37,6 +37,7 @@ class PrerenderedLog:
         self._start_ms = start_ms
         distinct = min(rendering.distinct_pages or self.pages, self.pages)
         self._bodies = [self._render(events, number) for number in range(distinct)]
+        self._last = self._render(events, self.pages - 1) if distinct < self.pages else b""
         self._packed = [igzip.compress(body, _GZIP_LEVEL) for body in self._bodies] if rendering.gzip else []
         self._numbers = {self.cursor(number): number for number in range(self.pages + 1)} | {"": 0}
 
@@ -52,6 +53,8 @@ class PrerenderedLog:
         """The page plain and, if it was made, compressed."""
         if number >= self.pages:
             return b"[]", None
+        if self._last and number == self.pages - 1:
+            return self._last, None
         place = number % len(self._bodies)
         if number == place:
             return self._bodies[place], self._packed[place] if self._packed else None

@@ -31,6 +31,7 @@ class Wire:
     """The vendor's clock, for the Date header."""
     status: int = 0
     """The status that went out; 0 as long as there is none."""
+    _encoded_status: int = 0
 
     def compressed(self, answer: Answer) -> Answer:
         """The answer as this client gets it."""
@@ -63,10 +64,11 @@ class Wire:
         elif framing == "chunked":
             lines.append("Transfer-Encoding: chunked")
         lines.append("Connection: close")
-        self.status = answer.status
+        self._encoded_status = answer.status
         return answer.body, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def write(self, data: bytes) -> None:
+        self.status = self._encoded_status
         transport = self.request.transport
         if transport is not None and not transport.is_closing():
             transport.write(data)
@@ -78,7 +80,7 @@ class Wire:
             transport = self.request.transport
             if transport is None or transport.is_closing():
                 return
-            transport.write(data[start : start + step])
+            self.write(data[start : start + step])
             await anyio.sleep(pause_seconds)
 
     async def let_arrive(self) -> None:
