@@ -47,7 +47,7 @@ class Record(msgspec.Struct, gc=False):
 
 
 class Notice(NamedTuple):
-    """Something that an operator should know although collecting goes on; becomes a health event of severity Warning."""
+    """Something an operator should know although collecting goes on: a health event of severity Warning."""
 
     name: str
     text: str
@@ -83,7 +83,9 @@ class Metadata:
     stream: str
     receipt_ms: int
     siem: Mapping[str, str] = field(default_factory=dict)
-    """`_siemVendor` and its companions except `_siemEventID`; empty when not forwarded to a SIEM."""
+    """`_siemVendor`, `_siemProduct`, `_siemFormat`; empty when not forwarded to a SIEM."""
+    data_type: str | None = None
+    """`_siemDataType`; None as well when not forwarded."""
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -250,3 +252,8 @@ def parse_time(text: object) -> int | None:
         except (ValueError, OverflowError):
             return None
     return None
+
+
+def iso_time(ms: int) -> str:
+    """A time as vendors read it, e.g. `2026-09-01T00:00:00.000Z`."""
+    return (_EPOCH + ms * _MILLISECOND).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Sink(Protocol):
     """One place that batches go to.
 
-    `encode` is pure and may run in a worker thread. Whoever calls `send` retries, splits and bisects: a sink only raises
-    an error of the right class.
+    `encode` is pure and may run in a worker thread. Whoever calls `send` retries, splits and bisects; a sink only
+    raises an error of the right class.
     """
 
     def encode(self, records: Sequence[Record], metadata: Metadata) -> list[Batch]:

@@ -6,13 +6,18 @@ No loop, no sleep, no retry, no file and no sink belongs in a vendor's module. A
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from collectord.records import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from collectord.auth import Authorization
     from collectord.client import Client
+    from collectord.limits import Limits
     from collectord.records import Cursor, Page
     from collectord.settings import SourceConfig, SourceSettings
 
@@ -27,32 +32,51 @@ class Stream(Protocol):
         again only after its page is in the outbox, or with the same cursor.
         """
 
+    async def probe(self) -> str:
+        """Make one harmless request; returns what the credential may read in a sentence, or raises as `fetch`."""
+
+
+class Connect(Protocol):
+    """Makes the HTTP client of one source: its proxy, its CA and the shared connections are already known."""
+
+    def __call__(self, origin: str, *, authorization: Authorization, limits: Limits) -> Client:
+        """A client that talks to `origin` and to nobody else."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamType:
     """What is the same for one stream of every source of a type."""
 
     interval_seconds: float
-    siem_inventory: bool = False
+    inventory: bool = False
     """The records describe objects, not events: `_siemDataType` is `Inventory`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceType:
-    """One vendor API that sources can speak."""
+    """One vendor API that sources can speak: a row of the table."""
 
     name: str
     """As in `schemaRef.type`."""
     config: type[SourceConfig]
     streams: Mapping[str, StreamType]
+    """Every stream there is, by name."""
     selected: Callable[[SourceConfig], Sequence[str]]
     """The streams that this configuration asks for, in order."""
-    origin: Callable[[SourceConfig], str]
-    """The vendor's base URL by this configuration; `base_url` in the options overrides it."""
-    open: Callable[[SourceSettings, Client], Mapping[str, Stream]]
-    """Build the selected streams; no request is made."""
-    client_options: Callable[[SourceSettings], Mapping[str, object]]
-    siem: Mapping[str, str] = field(default_factory=dict)
+    open: Callable[[SourceSettings, Connect], Mapping[str, Stream]]
+    """Build the selected streams; makes no request."""
+    siem: Mapping[str, str]
     """`_siemVendor`, `_siemProduct`, `_siemFormat`."""
-    after_window: Literal["quit"] | float = "quit"
+    after_window: Literal["quit"] | float
     """What follows the 90-minute window: seconds between attempts, or stop."""
+
+
+def first_poll_ms(start: float | str | None, *, default_seconds: float, oldest_seconds: float) -> int:
+    """Where the first poll begins: as `start` says, but never further back than the vendor keeps records."""
+    now = int(time.time() * 1000)
+    if isinstance(start, str):
+        wanted = parse_time(start)
+        assert wanted is not None  # checked when the file was read
+    else:
+        wanted = now - int(1000 * (default_seconds if start is None else start))
+    return max(wanted, now - int(1000 * oldest_seconds))

@@ -1,0 +1,84 @@
+"""The command `collectord`: words in, exit code out.
+
+0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from collectord import __version__
+from collectord.cli import local, remote
+from collectord.settings import Environment
+from collectord.settings.notation import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options, Environment())
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe left; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="collectord", description="Collects SaaS security events and loses none.")
+    parser.add_argument("--version", action="version", version=f"collectord {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    _command(commands, "run", "the daemon, in the foreground; systemd starts this", local.run)
+    check = _command(commands, "check", "validate every file and list every fault", local.check)
+    check.add_argument("--connect", action="store_true", help="also authenticate with each vendor and reach each sink")
+    demo = _command(commands, "demo", "the main job with nothing set up, against simulated vendors", local.demo)
+    demo.add_argument("--directory", type=Path, help="where the collected records go; default: a new temporary folder")
+    demo.add_argument("--duration", type=_duration, default=60.0, help="how long, e.g. 60s or 5m; default: 60s")
+
+    status = _command(commands, "status", "sources, states, lag, last success, next poll, backlog", remote.status)
+    status.add_argument("--json", action="store_true", help="as the API answers it")
+    status.add_argument("--watch", action="store_true", help="again every two seconds")
+    health = _command(commands, "health", "open health events, then recent ones", remote.health)
+    health.add_argument("source", nargs="?", help="only of this source")
+    health.add_argument("--json", action="store_true", help="as the API answers it")
+    for action, does in (
+        ("restart", "start a source anew from its checkpoint, also out of an error"),
+        ("pause", "stop collecting of a source until it is resumed"),
+        ("resume", "collect again"),
+        ("poll", "poll now, not at the next interval"),
+    ):
+        command = _command(commands, action, does, remote.act)
+        command.add_argument("source", help="its name")
+        command.set_defaults(action=action)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    does: str,
+    run: Callable[[argparse.Namespace, Environment], int],
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
+    default = os.environ.get("COLLECTORD_CONFIG") or "/etc/collectord/collectord.yaml"
+    parser.add_argument("--config", type=Path, default=Path(default), metavar="FILE", help=f"default: {default}")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

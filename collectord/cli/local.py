@@ -1,0 +1,69 @@
+"""The commands that need no running daemon: run it, check its files, show what it does."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import anyio
+
+from collectord import config, log
+from collectord.cli.connecting import connect_all
+from collectord.errors import ConfigError, StoreUnusable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from collectord.settings import Environment
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 78
+"""`EX_CONFIG` of sysexits.h; the unit file keeps systemd from starting again on it."""
+
+
+def run(options: argparse.Namespace, environment: Environment) -> int:
+    """`collectord run`."""
+    # Imported here: `check` need not wait for the whole daemon.
+    from collectord import daemon  # noqa: PLC0415
+
+    log.configure("info", "auto", frozenset())
+    try:
+        configuration = config.load(options.config, environment)
+    except ConfigError as error:
+        for fault in error.faults:
+            log.get().error("configuration fault", file=fault.file, place=fault.place, reason=fault.reason)
+        return EXIT_CONFIG
+    log.configure(configuration.daemon.log.level, configuration.daemon.log.format, configuration.secrets)
+    code = 0
+    try:
+        anyio.run(daemon.run, options.config, environment, configuration, backend_options={"use_uvloop": True})
+    except StoreUnusable as error:
+        log.get().error("cannot start", reason=error.message)
+        code = EXIT_CONFIG
+    except daemon.StateLost as error:
+        log.get().error("stopped", reason=str(error))
+        code = EXIT_FAILED
+    return code
+
+
+def check(options: argparse.Namespace, environment: Environment) -> int:
+    """`collectord check [--connect]`."""
+    try:
+        configuration = config.load(options.config, environment)
+    except ConfigError as error:
+        for fault in error.faults:
+            print(fault)
+        return EXIT_CONFIG
+    for warning in configuration.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"valid: {len(configuration.sources)} sources, {len(configuration.daemon.sinks)} sinks")
+    if options.connect:
+        return 0 if anyio.run(connect_all, configuration) else EXIT_FAILED
+    return 0
+
+
+def demo(options: argparse.Namespace, _environment: Environment) -> int:
+    """`collectord demo`."""
+    from collectord.demo.demo import run_demo  # noqa: PLC0415  no other command needs a simulator
+
+    return run_demo(options.directory, options.duration)

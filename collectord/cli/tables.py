@@ -1,0 +1,71 @@
+"""What people read on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_STYLES = {"Collecting": "green", "Healthy": "green", "Error": "bold red", "Paused": "yellow", "Stopping": "yellow"}
+
+
+def status(answer: dict[str, Any]) -> None:
+    """Sources and sinks."""
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("SOURCE", "STREAM", "STATE", "LAG", "LAST SUCCESS", "NEXT POLL", "RECEIVED", "DELIVERED", "BACKLOG"):
+        table.add_column(name, justify="right" if name in {"LAG", "RECEIVED", "DELIVERED", "BACKLOG"} else "left")
+    for source in answer["sources"]:
+        for stream in source["streams"] or [{"name": "-", "state": source["state"]["state"]}]:
+            table.add_row(source["name"], stream["name"], _state(stream["state"]), *_figures(stream))
+    console.print(table)
+    for source in answer["sources"]:
+        if info := source["state"].get("errorInfo"):
+            console.print(Text(f"{source['name']}: {source['state']['errorType']}: {info}", style="red"))
+    for sink in answer["sinks"]:
+        trouble = sink.get("error", {}).get("message", "")
+        line = f"sink {sink['name']}: {sink['state']}, {_size(sink['backlog_bytes'])} waiting, {sink['dead_letters']} dead letters"
+        console.print(Text(f"{line}{': ' if trouble else ''}{trouble}", style=_STYLES.get(sink["state"], "")))
+
+
+def _figures(stream: dict[str, Any]) -> list[str]:
+    lag = stream.get("lag_seconds")
+    return [
+        "-" if lag is None else f"{lag:.0f} s",
+        stream.get("last_success_at") or "-",
+        stream.get("next_poll_at") or "-",
+        str(stream.get("records_received", "-")),
+        str(stream.get("records_delivered", "-")),
+        str(stream.get("backlog_records", "-")),
+    ]
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=_STYLES.get(state, ""))
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def health(answer: dict[str, Any]) -> None:
+    """Health events, open ones first."""
+    console = Console()
+    if not answer["open"]:
+        console.print(Text("All is well: no health event is open.", style="green"))
+    for heading, events in (("open", answer["open"]), ("recent", answer["recent"])):
+        for event in events:
+            resource, details = event["resourceIdentity"], event["details"]
+            where = " ".join([resource["type"].lower(), resource["name"], details.get("stream", "")]).strip()
+            closed = f" to {event['closedTime']}" if event["closedTime"] else ""
+            style = "dim" if heading == "recent" else "red" if event["severityLevel"] == "Error" else "yellow"
+            console.print(
+                Text(f"{event['eventTime']}{closed}  {event['eventName']}  {where}  x{event['count']}", style=style)
+            )
+            console.print(Text(f"    {details['description']}", style="dim" if heading == "recent" else ""))

@@ -1,0 +1,252 @@
+"""The daemon: the only place that builds things, and where start, reload and stop are put together."""
+
+from __future__ import annotations
+
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from collectord import config, log
+from collectord.client import Client, open_session
+from collectord.delivering import Delivery
+from collectord.errors import ConfigError
+from collectord.health import HealthBoard, Resource, SinkStatus, State
+from collectord.limits import Budgets
+from collectord.management import Plant, serve
+from collectord.outbox import Outbox
+from collectord.records import Notice
+from collectord.sinks import open_sink
+from collectord.sources import SOURCE_TYPES
+from collectord.store import Store
+from collectord.supervisor import Supervisor
+from collectord.systemd import Notifier, watchdog_interval_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from collectord.config import Configuration
+    from collectord.settings import DaemonSettings, Environment, SinkSettings, SourceSettings
+    from collectord.sink import Sink
+    from collectord.source import Connect
+
+HOUSEKEEPING_SECONDS = 10.0
+SINK_CLOSE_SECONDS = 5.0
+"""A reload waits so long for a batch in flight to a sink that changed."""
+
+
+class StateLost(Exception):
+    """The disk of the state store failed: systemd starts the daemon anew, which looks at what is left."""
+
+
+class Daemon:
+    """One run, from the first transaction to the last."""
+
+    def __init__(self, path: Path, environment: Environment, configuration: Configuration, store: Store) -> None:
+        self._path = path
+        self._environment = environment
+        self._configuration = configuration
+        self._store = store
+        self._notifier = Notifier(environment.notify_socket)
+        self._log = log.get()
+        self._outbox = Outbox(store)
+        self._health = HealthBoard(store)
+        self._budgets = Budgets()
+        self._sinks: dict[str, Sink] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._supervisor = Supervisor(self._outbox, self._health, self._sinks, SOURCE_TYPES, self._connect_for)
+        self._group = anyio.create_task_group()
+        self._reload_wanted = anyio.Event()
+        self._resource = Resource("Collector", 1, configuration.daemon.collector.name)
+        self._plant = Plant(
+            int(time.time() * 1000), self._resource.name, self._outbox, self._health, self._supervisor, self._deliveries
+        )
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT; raises StateLost when nothing can be kept any more."""
+        with anyio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
+            await self._health.load()
+            await self._outbox.load()
+            async with open_session() as self._session, serve(self._plant, self._socket()), self._group:
+                await self._report_quarantine()
+                self._group.start_soon(self._supervisor.run)
+                await self._apply(self._configuration)
+                for task in (self._keep_house, self._feed_watchdog, self._reload_when_asked, self._watch_store):
+                    self._group.start_soon(task)
+                self._notifier.ready(self._summary())
+                self._log.info("ready", sources=len(self._supervisor.running), sinks=len(self._sinks))
+                await self._obey(signals)
+                self._group.start_soon(self._hurry, signals)
+                await self._stop()
+                self._group.cancel_scope.cancel()
+            await self._outbox.back_up()
+        self._notifier.close()
+
+    async def _obey(self, signals: AsyncIterator[signal.Signals]) -> None:
+        async for number in signals:
+            if number != signal.SIGHUP:
+                self._log.info("stopping", signal=number.name)
+                return
+            self._reload_wanted.set()
+
+    async def _hurry(self, signals: AsyncIterator[signal.Signals]) -> None:
+        """Stop at once when asked a second time."""
+        async for number in signals:
+            if number != signal.SIGHUP:
+                for delivery in self._deliveries.values():
+                    delivery.cut()
+
+    async def _stop(self) -> None:
+        self._notifier.stopping()
+        await self._supervisor.apply({}, self._configuration.daemon.collector)
+        await self._close_sinks(list(self._deliveries), self._configuration.daemon.stop_grace)
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted = anyio.Event()  # whoever asks from here on is not sure to be heard by this reload
+            self._notifier.reloading()
+            await self._reload()
+            self._notifier.ready(self._summary())
+
+    async def _reload(self) -> None:
+        try:
+            configuration = await to_thread.run_sync(config.load, self._path, self._environment)
+        except ConfigError as error:
+            for fault in error.faults:
+                self._log.error("configuration fault", file=fault.file, place=fault.place, reason=fault.reason)
+            text = f"the configuration has {len(error.faults)} faults, the first is {error.faults[0]}; what ran runs on"
+            await self._health.warn(self._resource, [Notice("ConfigurationRefused", text)])
+            return
+        await self._health.warn(self._resource, self._needing_restart(configuration))
+        await self._apply(configuration)
+
+    def _needing_restart(self, new: Configuration) -> list[Notice]:
+        old = self._configuration.daemon
+        changed = [name for name in ("state", "management") if getattr(old, name) != getattr(new.daemon, name)]
+        if not changed:
+            return []
+        return [
+            Notice("RestartNeeded", f"a change of {' and '.join(changed)} takes effect when collectord is restarted")
+        ]
+
+    async def _apply(self, configuration: Configuration) -> None:
+        daemon = configuration.daemon
+        log.configure(daemon.log.level, daemon.log.format, configuration.secrets)
+        for warning in configuration.warnings:
+            self._log.warning("configuration warning", file=warning.file, place=warning.place, reason=warning.reason)
+        await self._open_sinks(daemon.sinks)
+        difference = await self._supervisor.apply(configuration.sources, daemon.collector)
+        # Last, since until now a source may have used them.
+        gone = [name for name in self._deliveries if name not in daemon.sinks]
+        await self._close_sinks(gone, SINK_CLOSE_SECONDS)
+        for name in gone:
+            del self._sinks[name]
+        self._configuration = configuration
+        self._log.info("configuration applied", sources=str(difference))
+
+    async def _open_sinks(self, wanted: Mapping[str, SinkSettings]) -> None:
+        """Open new and changed sinks, and those in trouble anew; leave the others untouched."""
+        have = self._configuration.daemon.sinks
+        for name, settings in wanted.items():
+            if name in self._deliveries:
+                if have[name] == settings and self._deliveries[name].status.error is None:
+                    continue
+                await self._close_sinks([name], SINK_CLOSE_SECONDS)
+            sink = self._sinks[name] = open_sink(settings, self._session)
+            resource = Resource("Sink", len(self._deliveries) + 1, name)
+            status = SinkStatus(name, settings.type)
+            self._outbox.limits[name] = settings.buffer_bytes
+            delivery = Delivery(sink, settings.retry, self._outbox, self._health, resource, status)
+            self._deliveries[name] = delivery
+            self._group.start_soon(delivery.run)
+
+    async def _close_sinks(self, names: list[str], grace_seconds: float) -> None:
+        closing = [self._deliveries.pop(name) for name in names]
+        for delivery in closing:
+            delivery.stop()
+        with anyio.move_on_after(grace_seconds) as grace:
+            for delivery in closing:
+                await delivery.ended.wait()
+        for delivery in closing:
+            if grace.cancelled_caught:
+                delivery.cut()
+            await delivery.ended.wait()
+            await self._health.close_all(delivery.resource)
+
+    def _connect_for(self, settings: SourceSettings) -> Connect:
+        options = settings.options
+        proxy = options.proxy.get_secret_value() if options.proxy else None
+        return partial(Client, self._session, self._budgets, proxy=proxy, ca_pem=options.ca_file)
+
+    async def _report_quarantine(self) -> None:
+        if self._store.quarantined is None:
+            return
+        text = (
+            f"the state store was damaged; it lies in {self._store.quarantined}, and what could be read of it was taken"
+            " over: some records may be delivered twice"
+        )
+        await self._health.warn(self._resource, [Notice("StateDamaged", text)])
+
+    async def _keep_house(self) -> None:
+        while True:
+            await anyio.sleep(HOUSEKEEPING_SECONDS)
+            await self._outbox.back_up()
+            await self._store.tidy()
+            self._notifier.status(self._summary())
+
+    async def _feed_watchdog(self) -> None:
+        interval = watchdog_interval_seconds(self._environment.watchdog_usec)
+        while interval is not None:
+            if self._supervisor.is_alive():
+                self._notifier.watchdog()
+            await anyio.sleep(interval)
+
+    async def _watch_store(self) -> None:
+        await self._store.broken.wait()
+        raise StateLost
+
+    def _summary(self) -> str:
+        states = [running.status.state for running in self._supervisor.running.values()]
+        troubled = [name for name, delivery in self._deliveries.items() if delivery.status.error is not None]
+        parts = [f"{len(states)} sources", f"{states.count(State.ERROR)} in error"]
+        parts += [f"sink {name} in trouble" for name in troubled]
+        if any(event.name == "ConfigurationRefused" for event in self._health.open_events.values()):
+            parts.append("the changed configuration was refused: see `collectord check`")
+        return ", ".join(parts)
+
+    def _socket(self) -> Path:
+        return socket_path(self._configuration.daemon, self._environment)
+
+
+def state_directory(settings: DaemonSettings, environment: Environment) -> Path:
+    """Where the state store lies; systemd may name several folders, the first is ours."""
+    chosen = settings.state.directory or (environment.state_directory or "").split(":")[0]
+    return Path(chosen)
+
+
+def socket_path(settings: DaemonSettings, environment: Environment) -> Path:
+    """Where the daemon listens for the command line."""
+    if settings.management.socket:
+        return Path(settings.management.socket)
+    if environment.runtime_directory:
+        return Path(environment.runtime_directory.split(":")[0]) / "collectord.sock"
+    return state_directory(settings, environment) / "collectord.sock"
+
+
+async def run(path: Path, environment: Environment, configuration: Configuration) -> None:
+    """Open the state store and run; raises StoreUnusable when it cannot be used."""
+    store = await to_thread.run_sync(Store.open, state_directory(configuration.daemon, environment))
+    lost = False
+    try:
+        await Daemon(path, environment, configuration, store).run()
+    except* StateLost:
+        lost = True
+    finally:
+        store.close()
+    if lost:
+        raise StateLost("the disk of the state directory failed; systemd starts collectord anew")

@@ -1,0 +1,116 @@
+"""How a record looks on its line: in an envelope, flat, or raw (INTERFACE section 4).
+
+Envelope and raw join bytes: the vendor's object passes through as it was received. Only `flat` has to look inside.
+"""
+
+from __future__ import annotations
+
+from json.encoder import encode_basestring_ascii as quote
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from collectord.records import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from collectord.records import Metadata, Record
+
+Layout = Literal["envelope", "flat", "raw"]
+
+Line = tuple[bytes, bytes | msgspec.Raw, bytes]
+"""What stands before the vendor's object, the object, what stands after it."""
+
+
+def batches(
+    layout: Layout, records: Sequence[Record], metadata: Metadata, *, max_bytes: int, compress: bool
+) -> list[Batch]:
+    """Finish records as batches of at most `max_bytes` before compression; a single larger record goes alone."""
+    finished = []
+    parts: list[bytes | msgspec.Raw] = []
+    size = 0
+    for line in _LAYOUTS[layout](records, metadata):
+        length = len(line[0]) + len(memoryview(line[1])) + len(line[2])
+        if size + length > max_bytes and parts:
+            finished.append(Batch.finish(b"".join(parts), len(parts) // 3, compress=compress))
+            parts, size = [], 0
+        parts += line
+        size += length
+    if parts:
+        finished.append(Batch.finish(b"".join(parts), len(parts) // 3, compress=compress))
+    return finished
+
+
+def _heads(records: Sequence[Record], metadata: Metadata) -> Iterator[str]:
+    """Everything but custom fields and the event, of each record, as the members of an object."""
+    before_id = _members(
+        _collector=metadata.collector,
+        _source=metadata.source,
+        _sourceCategory=metadata.category,
+        _stream=metadata.stream,
+    )
+    siem = "".join(f",{quote(key)}:{quote(value)}" for key, value in metadata.siem.items())
+    after_time = f',"_receiptTime":{metadata.receipt_ms}{siem}'
+    data_type = f',"_siemDataType":{quote(metadata.data_type)}' if metadata.data_type else ""
+    for record in records:
+        time = "" if record.time_ms is None else f',"_messageTime":{record.time_ms}'
+        event_id = f',"_siemEventID":{quote(record.event_id)}' if siem and record.event_id is not None else ""
+        yield f'{before_id},"_id":{quote(record.id)}{time}{after_time}{event_id}{data_type}'
+
+
+def _members(**values: str | None) -> str:
+    return ",".join(f"{quote(key)}:{quote(value)}" for key, value in values.items() if value is not None)
+
+
+def _envelope(records: Sequence[Record], metadata: Metadata) -> Iterator[Line]:
+    fields = f',"fields":{{{_members(**metadata.fields)}}}' if metadata.fields else ""
+    for head, record in zip(_heads(records, metadata), records, strict=True):
+        yield f'{{{head}{fields},"event":'.encode(), record.raw, b"}\n"
+
+
+def _flat(records: Sequence[Record], metadata: Metadata) -> Iterator[Line]:
+    for head, record in zip(_heads(records, metadata), records, strict=True):
+        yield f"{{{head}".encode(), _beside(record.raw, metadata.fields), b"}\n"
+
+
+def _beside(raw: bytes | msgspec.Raw, fields: Mapping[str, str]) -> bytes:
+    """The custom fields and the event's own members, to stand behind ours in one object.
+
+    No key comes twice: a custom field gives way to the event's own, and an event's key that is one of ours is delivered
+    as `event.<key>`. An event that is no readable object stands whole under `event`.
+    """
+    try:
+        own = _OBJECT.decode(raw)
+    except msgspec.MsgspecError:
+        return b',"event":' + bytes(raw)
+    custom = "".join(f",{quote(key)}:{quote(value)}" for key, value in fields.items() if key not in own)
+    members = [
+        f",{quote(f'event.{key}' if key in _OURS else key)}:".encode() + bytes(value) for key, value in own.items()
+    ]
+    return custom.encode() + b"".join(members)
+
+
+def _raw(records: Sequence[Record], _metadata: Metadata) -> Iterator[Line]:
+    for record in records:
+        yield b"", record.raw, b"\n"
+
+
+_OURS = frozenset(
+    {
+        "_collector",
+        "_source",
+        "_sourceCategory",
+        "_stream",
+        "_id",
+        "_messageTime",
+        "_receiptTime",
+        "_siemVendor",
+        "_siemProduct",
+        "_siemFormat",
+        "_siemEventID",
+        "_siemDataType",
+    }
+)
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LAYOUTS = {"envelope": _envelope, "flat": _flat, "raw": _raw}

@@ -1,0 +1,8 @@
+"""The management API: what runs, how it is doing, and a hand on it."""
+
+from __future__ import annotations
+
+from collectord.management.server import serve
+from collectord.management.views import Plant
+
+__all__ = ["Plant", "serve"]

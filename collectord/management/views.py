@@ -1,0 +1,108 @@
+"""What the API shows: the daemon's state as JSON objects, with no secret in any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from collectord import __version__
+from collectord.health import iso
+from collectord.outbox import StreamKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from collectord.delivering import Delivery
+    from collectord.health import HealthBoard, SourceStatus, StreamStatus
+    from collectord.outbox import Outbox
+    from collectord.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """The running daemon, as far as it is looked at and acted upon."""
+
+    started_ms: int
+    collector_name: str
+    outbox: Outbox
+    health: HealthBoard
+    supervisor: Supervisor
+    deliveries: Mapping[str, Delivery]
+
+    def retry_sinks(self) -> None:
+        """Try sinks in trouble again at once."""
+        for delivery in self.deliveries.values():
+            delivery.retry_now()
+
+
+def status(plant: Plant) -> dict[str, Any]:
+    """`GET /api/v1/status` and `status --json`."""
+    return {
+        "collector": {
+            "id": 1,
+            "name": plant.collector_name,
+            "version": __version__,
+            "started_at": iso(plant.started_ms),
+        },
+        "sources": [_source(plant, running.status) for running in plant.supervisor.running.values()],
+        "sinks": [_sink(plant, name, delivery) for name, delivery in plant.deliveries.items()],
+    }
+
+
+def source_of(plant: Plant, name: str) -> dict[str, Any]:
+    """One source, as in `status`."""
+    return _source(plant, plant.supervisor.running[name].status)
+
+
+def _source(plant: Plant, source: SourceStatus) -> dict[str, Any]:
+    return {
+        "id": source.id,
+        "name": source.name,
+        "type": source.type,
+        "state": source.state_object(),
+        "streams": [_stream(plant, StreamKey(source.name, stream.name), stream) for stream in source.streams],
+    }
+
+
+def _stream(plant: Plant, key: StreamKey, stream: StreamStatus) -> dict[str, Any]:
+    backlog = plant.outbox.by_stream.get(key)
+    lag = stream.lag_seconds()
+    return {
+        "name": stream.name,
+        "state": stream.state.value,
+        "interval_seconds": stream.interval_seconds,
+        "last_success_at": iso(stream.last_success_ms),
+        "next_poll_at": iso(stream.next_poll_ms),
+        "lag_seconds": None if lag is None else round(lag, 1),
+        "records_received": stream.records_received,
+        "records_delivered": plant.outbox.delivered.get(key, 0),
+        "records_dropped": stream.records_dropped,
+        "duplicates_suppressed": stream.duplicates_suppressed,
+        "backlog_records": backlog.records if backlog else 0,
+        "backlog_bytes": backlog.size if backlog else 0,
+        "checkpoint": plant.outbox.checkpoint(key) or {},
+    }
+
+
+def _sink(plant: Plant, name: str, delivery: Delivery) -> dict[str, Any]:
+    shown: dict[str, Any] = {"name": name, "type": delivery.status.type, "state": delivery.status.state}
+    if delivery.status.error is not None:
+        error = delivery.status.error
+        shown["error"] = {"code": error.code, "message": error.message, "info": error.info}
+    backlog = plant.outbox.by_sink[name]
+    return {
+        **shown,
+        "backlog_records": backlog.records,
+        "backlog_bytes": backlog.size,
+        "dead_letters": plant.outbox.dead_letters.get(name, 0),
+    }
+
+
+def health(plant: Plant, source: str | None = None) -> dict[str, Any]:
+    """Open health events, then recent ones, newest first; of one source, or all."""
+
+    def wanted(event: dict[str, Any]) -> bool:
+        return source is None or event["resourceIdentity"]["name"] == source
+
+    open_now = [event.as_dict() for event in plant.health.open_events.values()]
+    return {"open": list(filter(wanted, open_now)), "recent": list(filter(wanted, reversed(plant.health.recent)))}

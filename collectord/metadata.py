@@ -1,0 +1,32 @@
+"""What stands beside each record: names, category, SIEM metadata and custom fields of one source and stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collectord.records import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from collectord.settings import CollectorSettings, SourceConfig
+
+
+def metadata_of(
+    collector: CollectorSettings, config: SourceConfig, stream: str, siem: Mapping[str, str], *, inventory: bool
+) -> Metadata:
+    """The metadata of one stream, but for the receipt time of each page.
+
+    `siem` is what the source type says of its vendor; it is left out unless `_siemForward` is on.
+    """
+    forward = config.siem_forward
+    return Metadata(
+        collector=collector.name,
+        source=config.name,
+        category=config.category or collector.category,
+        stream=stream,
+        receipt_ms=0,
+        siem=siem if forward else {},
+        data_type="Inventory" if forward and inventory else None,
+        fields={**collector.custom_fields, **config.custom_fields},
+    )

@@ -1,0 +1,20 @@
+"""The table of sink types: one module, one row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collectord.sinks.http import HttpSink
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+    from collectord.settings import SinkSettings
+    from collectord.sink import Sink
+
+SINK_TYPES = {"http": HttpSink}
+
+
+def open_sink(settings: SinkSettings, session: ClientSession) -> Sink:
+    """Build a sink; makes no request."""
+    return SINK_TYPES[settings.type](settings, session)

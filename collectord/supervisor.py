@@ -1,0 +1,226 @@
+"""Wanted sources ↔ running tasks: starts, stops and restarts, and touches nothing that need not change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from collectord import log
+from collectord.collecting import Collector, Surroundings
+from collectord.errors import CollectordError, SourceRefused
+from collectord.health import Resource, SourceStatus, State, StreamStatus
+from collectord.metadata import metadata_of
+from collectord.outbox import StreamKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from collectord.health import HealthBoard
+    from collectord.outbox import Outbox
+    from collectord.settings import CollectorSettings, SourceSettings
+    from collectord.sink import Sink
+    from collectord.source import Connect, SourceType, Stream
+
+STARTS_PER_SECOND = 20.0
+"""Sources that begin to poll in one second; a thousand begin within fifty."""
+AFTER_MISTAKE_SECONDS = 60.0
+
+
+class InternalError(CollectordError):
+    """A mistake in this program met a source; the source is started anew."""
+
+
+@dataclass(slots=True)
+class Running:
+    """One source that runs."""
+
+    settings: SourceSettings
+    status: SourceStatus
+    collectors: list[Collector] = field(default_factory=list)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def resource(self) -> Resource:
+        """What health events call it."""
+        return Resource("Source", self.status.id, self.status.name)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it rightly does nothing."""
+        return self.status.state in {State.ERROR, State.PAUSED, State.STOPPING}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a reload did, by source name."""
+
+    started: list[str]
+    restarted: list[str]
+    stopped: list[str]
+    untouched: int
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.started)} started", f"{len(self.restarted)} restarted", f"{len(self.stopped)} stopped"]
+        return ", ".join([*parts, f"{self.untouched} untouched"])
+
+
+class Supervisor:
+    """Runs the sources."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        health: HealthBoard,
+        sinks: Mapping[str, Sink],
+        types: Mapping[str, SourceType],
+        connect_for: Callable[[SourceSettings], Connect],
+    ) -> None:
+        self.running: dict[str, Running] = {}
+        self._outbox = outbox
+        self._health = health
+        self._sinks = sinks
+        """The sinks of the daemon as they are now: a sink that changes needs no source to start anew."""
+        self._types = types
+        self._connect_for = connect_for
+        self._group = anyio.create_task_group()
+        self._collector: CollectorSettings | None = None
+
+    async def run(self) -> None:
+        """Be there for the sources until cancelled."""
+        async with self._group:
+            await anyio.sleep_forever()
+
+    async def apply(self, wanted: Mapping[str, SourceSettings], collector: CollectorSettings) -> Difference:
+        """Make what runs be what is wanted: stop first, start later; a source in `Error` starts anew."""
+        everything = collector != self._collector
+        self._collector = collector
+        gone = [name for name in self.running if name not in wanted]
+        again = [
+            name
+            for name, running in self.running.items()
+            if name in wanted
+            and (everything or running.settings != wanted[name] or running.status.state is State.ERROR)
+        ]
+        new = [name for name in wanted if name not in self.running]
+        untouched = len(self.running) - len(gone) - len(again)
+        await self._stop([*gone, *again])
+        for name in gone:
+            await self._health.close_all(self.running.pop(name).resource)
+        await self._start([wanted[name] for name in [*again, *new]])
+        return Difference(new, again, gone, untouched)
+
+    async def restart(self, name: str) -> None:
+        """Start a source anew, from its checkpoint; raises KeyError."""
+        settings = self.running[name].settings
+        await self._stop([name])
+        await self._start([settings])
+
+    async def pause(self, name: str) -> None:
+        """Stop collecting of a source until it is resumed; raises KeyError."""
+        await self._stop([name])
+        self.running[name].status.override = State.PAUSED
+
+    def poll(self, name: str) -> None:
+        """Let all streams of a source poll now; raises KeyError."""
+        for collector in self.running[name].collectors:
+            collector.nap.wake()
+
+    def is_alive(self) -> bool:
+        """Whether every task does what it should; the watchdog is fed only while this is true."""
+        now = anyio.current_time()
+        return all(
+            running.is_settled
+            or (not running.ended.is_set() and all(each.expected_by > now for each in running.collectors))
+            for running in self.running.values()
+        )
+
+    async def _stop(self, names: Iterable[str]) -> None:
+        stopping = [self.running[name] for name in names]
+        for running in stopping:
+            running.status.override = State.STOPPING
+            running.scope.cancel()
+        for running in stopping:
+            await running.ended.wait()
+
+    async def _start(self, sources: Sequence[SourceSettings]) -> None:
+        ids = await self._outbox.identify([settings.name for settings in sources])
+        for number, settings in enumerate(sources):
+            status = SourceStatus(ids[settings.name], settings.name, settings.type)
+            running = self.running[settings.name] = Running(settings, status)
+            if settings.options.enabled:
+                self._group.start_soon(
+                    self._guard, running, number / STARTS_PER_SECOND, len(sources) / STARTS_PER_SECOND
+                )
+            else:
+                status.override = State.PAUSED
+                running.ended.set()
+
+    async def _guard(self, running: Running, delay: float, spread: float) -> None:
+        """Hold one source's failure off the others."""
+        try:
+            with running.scope:
+                while True:
+                    try:
+                        return await self._collect(running, delay, spread)
+                    except Exception as error:  # noqa: BLE001  our mistake stops one source
+                        await self._report_mistake(running, error)
+                        await anyio.sleep(AFTER_MISTAKE_SECONDS)
+        finally:
+            running.ended.set()
+
+    async def _report_mistake(self, running: Running, error: Exception) -> None:
+        log.get().exception("internal error", source=running.settings.name)
+        message = (
+            f"an internal error of collectord ({type(error).__name__}) stopped the source; it starts anew in a minute"
+        )
+        running.status.error = InternalError(message)
+        running.status.override = State.ERROR
+        await self._health.open(running.resource, running.status.error)
+
+    async def _collect(self, running: Running, delay: float, spread: float) -> None:
+        running.status.override, running.status.error = State.STARTED, None
+        running.collectors = self._build(running)
+        running.status.streams = [collector.status for collector in running.collectors]
+        running.status.override = None
+        await self._health.close(running.resource)
+        async with anyio.create_task_group() as group:
+            for collector in running.collectors:
+                # A stream's polls stay as far apart as they begin, so the spread never passes the interval.
+                share = min(1.0, collector.status.interval_seconds / spread)
+                group.start_soon(self._run_stream, running, collector, delay * share, group.cancel_scope)
+
+    async def _run_stream(self, running: Running, collector: Collector, delay: float, whole: anyio.CancelScope) -> None:
+        error = await collector.run(delay)
+        if isinstance(error, SourceRefused) and error.whole_source:
+            for other in running.collectors:
+                if other is not collector:
+                    await other.stop_for(error)
+            whole.cancel()
+
+    def _build(self, running: Running) -> list[Collector]:
+        settings = running.settings
+        kind = self._types[settings.type]
+        streams = kind.open(settings, self._connect_for(settings))
+        around = Surroundings(
+            self._outbox,
+            self._health,
+            running.resource,
+            self._sinks,
+            settings.options.sinks,
+            settings.options.retry.policy(kind.after_window),
+        )
+        return [self._collector_of(settings, kind, name, stream, around) for name, stream in streams.items()]
+
+    def _collector_of(
+        self, settings: SourceSettings, kind: SourceType, name: str, stream: Stream, around: Surroundings
+    ) -> Collector:
+        assert self._collector is not None  # set by apply, before anything starts
+        common = kind.streams[name]
+        metadata = metadata_of(self._collector, settings.config, name, kind.siem, inventory=common.inventory)
+        interval = settings.interval_seconds(name) or common.interval_seconds
+        return Collector(
+            StreamKey(settings.name, name), stream, metadata, StreamStatus(name, interval, State.INITIALIZED), around
+        )
