@@ -19,7 +19,8 @@ MIN_SECRET_CHARACTERS = 6
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<kind>env|file|credential):(?P<name>[^{}]*)\})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CREDENTIAL = re.compile(r"(?!\.{1,2}$)[^/\\\0]{1,255}")
+_CREDENTIAL = re.compile(r"(?!\.{1,2}$)[^/\\:\x00-\x1f\x7f]{1,255}")
+_PATH = re.compile(r"[^\x00-\x1f\x7f]+")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -74,7 +75,7 @@ class References:
         report.referenced.add(place)
         if kind == "env":
             return _variable(name)
-        path = self._credential(name) if kind == "credential" else self._folder / name
+        path = self._credential(name) if kind == "credential" else self._file(name)
         secret = self._secret(path, f"{kind} {name}")
         if kind == "file":
             self._warn_if_shared(path, place, report)
@@ -86,6 +87,11 @@ class References:
         if self._credentials is None:
             raise _Missing(f"credential {name} is not there: $CREDENTIALS_DIRECTORY is not set (systemd sets it)")
         return self._credentials / name
+
+    def _file(self, name: str) -> Path:
+        if not _PATH.fullmatch(name):
+            raise _Missing("${file:PATH} takes the path of a file")
+        return self._folder / name
 
     def _secret(self, path: Path, said: str) -> str:
         if path not in self._read:
