@@ -6,13 +6,11 @@ envelope needs are decoded beside it.
 
 from __future__ import annotations
 
-import json
-import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from isal import igzip
@@ -23,14 +21,8 @@ if TYPE_CHECKING:
 Cursor = dict[str, Any]
 """Opaque JSON that says where to go on; only the stream that made it reads it."""
 
-H = TypeVar("H", bound=msgspec.Struct)
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
-_STRING_OR_BREAK = re.compile(rb'"(?:[^"\\]|\\.)*"|[ \t\r\n]*[\r\n][ \t\r\n]*', re.DOTALL)
-_LENIENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
-_SPACE = frozenset(" \t\r\n")
 _GZIP_LEVEL = 1  # isal's level 1: a tenth of zlib 6's time for 9 % more bytes
 
 
@@ -132,104 +124,6 @@ class Batch:
 def _gzip(data: bytes) -> bytes:
     # No time in the header: the same lines must give the same bytes whenever they are compressed.
     return igzip.compress(data, _GZIP_LEVEL, mtime=0)
-
-
-class Malformed(ValueError):
-    """The body is not what a page of records must be; says where, never what."""
-
-
-def slices(body: bytes) -> list[bytes | msgspec.Raw]:
-    """Split a JSON array into its elements without parsing them; each is safe to stand on a line of NDJSON.
-
-    Raises Malformed when the body is not one whole JSON array: truncated, HTML, an object.
-    """
-    elements: list[bytes | msgspec.Raw]
-    try:
-        elements = [*_ARRAY.decode(body)]
-    except (msgspec.MsgspecError, RecursionError) as error:
-        elements = _slices_leniently(body, str(error))
-    if b"\n" in body or b"\r" in body:
-        elements = [on_one_line(bytes(element)) for element in elements]
-    if not _is_utf8(body):
-        elements = [bytes(element).decode("utf-8", "replace").encode() for element in elements]
-    return elements
-
-
-def _slices_leniently(body: bytes, reason: str) -> list[bytes | msgspec.Raw]:
-    # One lone surrogate or raw control character makes a strict parser refuse the whole page; the other 999 records
-    # are not to wait for it. The standard library's parser takes both, and surrogateescape keeps every byte.
-    text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff").strip(" \t\r\n")
-    if not text.startswith("["):
-        raise Malformed(reason)
-    elements: list[bytes | msgspec.Raw] = []
-    position = _skip_space(text, 1)
-    try:
-        while not text.startswith("]", position):
-            end = _LENIENT.raw_decode(text, position)[1]
-            elements.append(text[position:end].encode("utf-8", "surrogateescape"))
-            position = _skip_space(text, end)
-            if text.startswith(",", position):
-                position = _skip_space(text, position + 1)
-            elif not text.startswith("]", position):
-                raise Malformed(reason)
-    except (ValueError, RecursionError) as error:
-        raise Malformed(reason) from error
-    if position != len(text) - 1:
-        raise Malformed(reason)
-    return elements
-
-
-def _skip_space(text: str, position: int) -> int:
-    while text[position : position + 1] in _SPACE:
-        position += 1
-    return position
-
-
-def _is_utf8(body: bytes) -> bool:
-    if body.isascii():
-        return True
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def on_one_line(raw: bytes) -> bytes:
-    """Take out of a pretty-printed record the white space that holds a line break, and nothing else.
-
-    A line break inside a string is not JSON; it becomes the escape that it should have been.
-    """
-    if b"\n" not in raw and b"\r" not in raw:
-        return raw
-    return _STRING_OR_BREAK.sub(_without_break, raw)
-
-
-def _without_break(match: re.Match[bytes]) -> bytes:
-    text = match[0]
-    return text.replace(b"\n", b"\\n").replace(b"\r", b"\\r") if text.startswith(b'"') else b""
-
-
-def heads(body: bytes, elements: list[bytes | msgspec.Raw], kind: type[H]) -> list[H]:
-    """Read the few fields named by the struct `kind` from every element; what cannot be read has its default.
-
-    All at once where the page allows it; one odd record costs a pass of its own, never the page.
-    """
-    try:
-        return msgspec.json.decode(body, type=list[kind])  # type: ignore[valid-type]  # a run-time type
-    except (msgspec.MsgspecError, RecursionError):
-        return [_head(element, kind) for element in elements]
-
-
-def _head(element: bytes | msgspec.Raw, kind: type[H]) -> H:
-    try:
-        return msgspec.json.decode(element, type=kind)
-    except msgspec.MsgspecError:
-        pass
-    try:
-        return msgspec.convert(_LENIENT.decode(bytes(element).decode("utf-8", "replace")), kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return kind()
 
 
 def digest(raw: bytes | msgspec.Raw) -> str:

@@ -17,18 +17,16 @@ from collectord.errors import SourceError, SourceRefused, SourceUnavailable
 from collectord.limits import Limits
 from collectord.records import (
     Cursor,
-    Malformed,
     Notice,
     Page,
     Record,
     digest,
-    heads,
     iso_time,
     parse_time,
-    slices,
 )
 from collectord.settings import DAY, HOUR, MINUTE, Duration, SourceConfig, SourceSettings, parse_origin
 from collectord.source import Connect, SourceType, Stream, StreamType, first_poll_ms
+from collectord.splitting import Malformed, heads, slices
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
