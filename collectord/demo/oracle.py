@@ -208,7 +208,8 @@ class _Comparison:
             self.verdict.altered.append(f"{key} ({self.expected.join} is not what the vendor said)")
         if key in self._names and not self.expected.is_inventory:
             self.verdict.duplicates.append(key)
-        if not _is_name_of(record.id, key) or self._names.setdefault(key, record.id) != record.id:
+        first_name = self._names.setdefault(key, record.id)
+        if first_name != record.id or not _is_name_of(record.id, key):
             self.verdict.misnamed.append(f"{record.id} for {key}")
 
     def _check_order(self) -> None:
