@@ -186,6 +186,7 @@ async def process(*words):
     command = [sys.executable, "-m", "collectord.demo.serve", *words]
     async with await anyio.open_process(command, stderr=subprocess.PIPE) as running:
         try:
+            assert running.stdout
             yield orjson.loads(await running.stdout.receive())["base_url"], running
         finally:
             if running.returncode is None:
@@ -270,9 +271,12 @@ async def test_okta_and_oracle_agree_on_what_a_good_client_delivers():
     okta.issue(len(ODD) * 3, odd=sorted(ODD))
     okta.issue(5, pretty=True)
     records = []
-    async with okta.serve() as base, aiohttp.ClientSession() as session:
-        async with session.get(base + "/api/v1/logs?limit=1000", headers=MANNERS) as response:
-            page = await response.read()
+    async with (
+        okta.serve() as base,
+        aiohttp.ClientSession() as session,
+        session.get(base + "/api/v1/logs?limit=1000", headers=MANNERS) as response,
+    ):
+        page = await response.read()
     for key, payload in okta.issued["events"].items():
         assert payload in page
         records.append(Delivered(key, on_one_line(payload), "b"))

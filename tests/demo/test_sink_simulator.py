@@ -1,7 +1,7 @@
 """The local sink takes what INTERFACE section 4 describes and complains of everything else."""
 
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -165,7 +165,7 @@ async def test_other_layouts_need_only_be_ndjson(layout):
         pytest.param(line(b'{"a":1}}'), {}, "not JSON", id="event is no JSON"),
         pytest.param(line(b'{"a":\n1}'), {}, "line 1", id="line break in event"),
         pytest.param(b'{"a":1}\n', {}, "not an envelope", id="no envelope"),
-        pytest.param(line()[:-2] + X),
+        pytest.param(line()[:-2] + b',"more":1}\n', {}, "not a JSON object", id="event is not last"),
         pytest.param(line(_id=None), {}, "no _id", id="no id"),
         pytest.param(line(_source=None), {}, "no _source", id="no source"),
         pytest.param(line(_receiptTime=None), {}, "no _receiptTime", id="no receipt time"),
@@ -226,10 +226,8 @@ async def test_two_batches_of_a_stream_at_once_are_a_violation_but_not_of_two_st
 async def test_batch_that_overtakes_a_failed_one_is_a_violation(fault):
     async with listening() as (sink, post):
         sink.fail(fault)
-        try:
+        with suppress(aiohttp.ClientError):
             await post(lines("1"), "a")
-        except aiohttp.ClientError:
-            pass
         await post(lines("x", _stream="users"), "u")
         assert not sink.violations
         await post(lines("2"), "b")
@@ -295,11 +293,8 @@ async def test_get_is_refused():
 async def test_failed_post_was_stored_or_not(fault, is_stored):
     async with listening() as (sink, post):
         sink.fail(fault)
-        with anyio.move_on_after(0.3):
-            try:
-                assert (await post(lines("1"))).status in {200, 302, 408, 500}
-            except aiohttp.ClientError:
-                pass
+        with anyio.move_on_after(0.3), suppress(aiohttp.ClientError):
+            assert (await post(lines("1"))).status in {200, 302, 408, 500}
         assert bool(sink.delivered("okta-prod", "events")) is is_stored
         await anyio.sleep(0.1)
         assert (await post(lines("1"))).status == 200
