@@ -148,8 +148,9 @@ def heads(body: bytes, elements: list[Slice], kind: type[H], key: str | None = N
     """
     try:
         if key is None:
-            return msgspec.json.decode(body, type=_list_of(kind))
-        found: list[H] = getattr(msgspec.json.decode(body, type=_within(kind, key)), key)
+            found: list[H] = msgspec.json.decode(body, type=_list_of(kind))
+            return found
+        found = getattr(msgspec.json.decode(body, type=_within(kind, key)), key)
     except (msgspec.MsgspecError, RecursionError):
         return [_head(element, kind) for element in elements]
     return found
