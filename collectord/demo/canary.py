@@ -11,7 +11,7 @@ from aiohttp import web
 from collectord.demo.exchange import Call, Exchanged
 from collectord.demo.loopback import Loopback
 
-_TELLING_WORDS = ("authorization", "token", "key", "secret", "cookie", "password")
+_TELLING_WORDS = ("authorization", "token", "api-key", "apikey", "secret", "cookie", "password")
 
 
 class Canary:

@@ -61,6 +61,11 @@ class VendorError(Fault):
 
 
 @dataclass(frozen=True)
+class Replay(Fault):
+    """The answer that the same route gave last, again: a cache in between, or a cursor that goes round in circles."""
+
+
+@dataclass(frozen=True)
 class HtmlPage(Fault):
     """A proxy's or a login page with status 200."""
 
@@ -267,6 +272,7 @@ def too_many(retry_after: str | None = None, *, headers: Headers = (), body: byt
 KINDS: dict[str, type[Fault]] = {
     "status": Status,
     "vendor_error": VendorError,
+    "replay": Replay,
     "html": HtmlPage,
     "json_object": JsonObject,
     "empty": EmptyBody,

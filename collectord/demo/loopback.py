@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ class Loopback:
         self._handler = handler
         self._runner: web.ServerRunner | None = None
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
+        """Serve HTTPS with it, from the next start on."""
 
     def put_before(self, wrap: Callable[[Handler], Handler]) -> None:
         """Let another handler stand before this one; takes effect at the next start."""
@@ -27,7 +30,7 @@ class Loopback:
 
     @property
     def base_url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{HOST}:{self.port}"
 
     @asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[str]:
@@ -46,7 +49,7 @@ class Loopback:
         runner = web.ServerRunner(server, shutdown_timeout=0.05)
         await runner.setup()
         self._runner = runner
-        await web.TCPSite(runner, HOST, self.port, reuse_address=True).start()
+        await web.TCPSite(runner, HOST, self.port, reuse_address=True, ssl_context=self.tls).start()
         self.port = runner.addresses[0][1]
 
     async def stop(self) -> None:

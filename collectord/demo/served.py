@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -35,6 +36,10 @@ class Served:
     @property
     def port(self) -> int:
         return self._loopback.port
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Serve HTTPS; to be called before it serves."""
+        self._loopback.tls = context
 
     async def go_down(self) -> None:
         """Refuse connections until `come_back`, which is on the same port."""

@@ -41,7 +41,7 @@ from aiohttp import web
 
 from collectord.demo import checks
 from collectord.demo.exchange import Answer, Call, Exchanged, Headers
-from collectord.demo.faults import Fault, VendorError
+from collectord.demo.faults import Fault, Replay, VendorError
 from collectord.demo.knobs import Knobs
 from collectord.demo.limits import Allowance, RateBucket, take
 from collectord.demo.served import Served
@@ -71,6 +71,8 @@ class Simulator(Served, ABC):
         super().__init__(self.handle)
         self.accepted: set[str] = set(credentials)
         self.revoked: set[str] = set()
+        self.other_secrets: set[str] = set()
+        """What must not stand in a URL either, e.g. a client secret."""
         self.issued: dict[str, dict[str, bytes]] = {}
         self.issued_joins: dict[str, dict[str, bytes]] = {}
         self.issued_count: Counter[str] = Counter()
@@ -81,6 +83,7 @@ class Simulator(Served, ABC):
         self.knobs = knobs
         self._clock_offset: float | None = None
         self._waits = Waits()
+        self._last_answers: dict[str, Answer] = {}
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
 
     # ------------------------------------------------------------------------------------- what a vendor fills in
@@ -135,8 +138,8 @@ class Simulator(Served, ABC):
         """A request was refused by a rate limit; for vendors that log it."""
 
     def wait_key(self, call: Call) -> str:
-        """What one word to wait holds for; the path unless the vendor counts otherwise."""
-        return call.path
+        """What one word to wait holds for; the route unless the vendor counts otherwise."""
+        return call.route or call.path
 
     def decorate(self, call: Call, answer: Answer) -> Answer:
         """Add the header lines that every answer of this vendor has."""
@@ -175,7 +178,8 @@ class Simulator(Served, ABC):
     def record_issued(self, stream: str, record_id: str, payload: bytes) -> None:
         """A client that collects everything must deliver exactly these bytes.
 
-        An object that changes under one id is recorded at every version that was served, as `id@version`.
+        An event is recorded when it appears. An object that changes under one id is recorded at every version that was
+        served, as `id@version`; recorded again it moves to the end, so such a stream has no order of its own.
         """
         self.issued_count[stream] += 1
         if self.knobs.keep_issued:
@@ -184,7 +188,14 @@ class Simulator(Served, ABC):
             records[record_id] = payload
 
     def violation(self, call: Call, reason: str) -> None:
-        self.violations.append(f"{call.method} {call.path}: {reason}")
+        text = f"{call.method} {call.path}: {reason}"
+        for secret in filter(None, self._secrets):
+            text = text.replace(secret, "********")
+        self.violations.append(text)
+
+    @property
+    def _secrets(self) -> set[str]:
+        return self.accepted | self.revoked | self.other_secrets
 
     # --------------------------------------------------------------------------------------------- one request
 
@@ -195,8 +206,9 @@ class Simulator(Served, ABC):
         wire = Wire(request, self._gives_gzip(call), self.now)
         fault = self._met(call)
         try:
+            handler = self._find(call)
             self._inspect(call)
-            answer = await self._answer(call, fault)
+            answer = await self._answer(call, handler, fault)
             response = await (fault or Fault()).send(wire, answer)
             self._remember_wait(call, answer)
             return response
@@ -209,16 +221,18 @@ class Simulator(Served, ABC):
             self.in_flight.remove(call)
             self._log(call, wire.status, fault)
 
-    async def _answer(self, call: Call, fault: Fault | None) -> Answer:
+    async def _answer(self, call: Call, handler: Handler | None, fault: Fault | None) -> Answer:
         if isinstance(fault, VendorError):
             return self.decorate(call, self.failure(fault.status, fault.code).adding(*fault.headers))
+        if isinstance(fault, Replay) and call.route in self._last_answers:
+            return self._last_answers[call.route]
         acts = fault is None or fault.vendor_acts
-        answer = await self._admitted(call) if acts else Answer()
-        answer = fault.alter(answer) if fault else answer
-        return self.decorate(call, answer)
+        answer = await self._admitted(call, handler) if acts else Answer()
+        answer = self.decorate(call, fault.alter(answer) if fault else answer)
+        self._last_answers[call.route] = answer
+        return answer
 
-    async def _admitted(self, call: Call) -> Answer:
-        handler = self._find(call)
+    async def _admitted(self, call: Call, handler: Handler | None) -> Answer:
         if handler is None:
             self.violation(call, "there is no such path")
             return self.failure(404)
@@ -259,7 +273,7 @@ class Simulator(Served, ABC):
         self.counters["peak_in_flight"] = max(self.counters["peak_in_flight"], len(self.in_flight))
         reasons = [
             *checks.manners(call, self.accept),
-            *checks.leaks(call, self.accepted | self.revoked),
+            *checks.leaks(call, self._secrets),
             *checks.host(call, self.port),
         ]
         if len(self.in_flight) > self.knobs.max_in_flight:

@@ -1,6 +1,7 @@
 """The Okta simulator keeps Okta's contract, and says so when a client does not."""
 
 import re
+import ssl
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import aiohttp
 import anyio
 import orjson
 import pytest
+import trustme
 from yarl import URL
 
 from collectord.demo.canary import Canary
@@ -24,6 +26,7 @@ from collectord.demo.faults import (
     HtmlPage,
     JsonObject,
     Redirect,
+    Replay,
     Reset,
     Slow,
     Status,
@@ -614,6 +617,7 @@ async def test_credential_in_the_url_is_reported(target):
     async with tenant() as (okta, client):
         await client.get(target)
         assert any("a credential stands in the URL" in violation for violation in okta.violations)
+        assert not any(TOKEN in violation for violation in okta.violations)
 
 
 @pytest.mark.parametrize(
@@ -794,6 +798,45 @@ async def test_redirect_and_foreign_next_lead_to_the_canary_which_tells_of_crede
         assert any("Authorization" in violation for violation in canary.violations)
         assert any("credential" in violation for violation in canary.violations)
         assert not any(TOKEN in violation for violation in canary.violations)
+
+
+async def test_replayed_page_is_the_last_one_whatever_was_asked():
+    async with tenant() as (okta, client):
+        okta.issue(4)
+        first = await client.get(logs(limit=2))
+        okta.fail(Replay(), times=2)
+        for _ in range(2):
+            again = await client.get(first.next)
+            assert (again.body, again.next) == (first.body, first.next)
+        assert (await client.get(first.next)).body != first.body
+
+
+async def test_tls(tmp_path):
+    authority = trustme.CA()
+    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    okta = OktaSimulator(TOKEN)
+    okta.use_tls(server)
+    async with okta.serve() as base_url, aiohttp.ClientSession() as session:
+        assert base_url.startswith("https://")
+        async with session.get(base_url + LOGS, headers=MANNERS, ssl=client) as response:
+            assert response.headers["Link"].startswith(f"<{base_url}")
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await session.get(base_url + LOGS, headers=MANNERS)
+
+
+@pytest.mark.looptime
+async def test_fake_clock_moves_the_vendors_clock_too():
+    async with tenant(org_limits={LOGS: 4}) as (okta, client):
+        resets = [int((await client.get(logs())).headers["X-Rate-Limit-Reset"]) for _ in range(2)]
+        assert (await client.get(logs())).status == 429
+        await anyio.sleep(62)
+        later = await client.get(logs())
+        assert later.status == 200
+        assert int(later.headers["X-Rate-Limit-Reset"]) >= resets[0] + 60
+        assert parsedate_to_datetime(later.headers["Date"]).timestamp() > time.time() + 55
+        assert not okta.violations
 
 
 async def test_gzip_bomb_is_small_on_the_wire_and_valid_json():
