@@ -47,8 +47,13 @@ class Nap:
         return True
 
 
-class GaveUp(Exception):  # noqa: N818  not an error of its own: its cause is
-    """The window is over and the policy says `quit`; the last failure is the `__cause__`."""
+class GaveUp(Exception):
+    """The window is over and the policy says `quit`."""
+
+    def __init__(self, error: CollectordError) -> None:
+        super().__init__(error.message)
+        self.error = error
+        """The last failure."""
 
 
 class Failure:
@@ -120,4 +125,4 @@ def _error(state: tenacity.RetryCallState) -> CollectordError:
 
 
 def _give_up(state: tenacity.RetryCallState) -> None:
-    raise GaveUp from _error(state)
+    raise GaveUp(_error(state)) from None

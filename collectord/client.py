@@ -133,7 +133,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
     ) -> Response:
-        """Make one request and return the answer, whatever its status but 429; on 401 once more if a new token may help.
+        """Make one request and return the answer, whatever its status but 429; a 401 once more with a new token.
 
         Raises RateLimited on 429, CutShort when no whole answer came, PageTooLarge, SourceRefused on a wrong redirect.
         """
@@ -235,7 +235,7 @@ class Client:
                     raise CutShort(f"{self.origin.host} sent a compressed page that is cut short")
                 parts.append(part)
                 data = member.unused_data
-        except isal_zlib.IsalError as error:
+        except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say that it is an exception
             raise CutShort(f"{self.origin.host} sent a compressed page that cannot be read", info=str(error)) from None
         return b"".join(parts) if len(parts) != 1 else parts[0]
 

@@ -21,7 +21,6 @@ from collectord.errors import (
     CollectordError,
     RateLimited,
     SinkUnavailable,
-    SourceError,
     SourceRefused,
     SourceUnavailable,
     StoreError,
@@ -84,17 +83,16 @@ class Collector:
         self._cursor: Cursor | None = around.outbox.checkpoint(key)
         self._seen: SeenIds | None = None
 
-    async def run(self, first_poll_in: float) -> SourceError:
+    async def run(self, first_poll_in: float) -> CollectordError:
         """Collect until cancelled, or until collecting must stop; returns what stopped it."""
-        error: SourceError
+        error: CollectordError
         try:
             await self._poll_for_ever(first_poll_in)
         except SourceRefused as refusal:
             await self._trouble(refusal)
             error = refusal
         except GaveUp as gave_up:
-            assert isinstance(gave_up.__cause__, SourceError)  # the store's policy never gives up
-            error = gave_up.__cause__
+            error = gave_up.error
         self.status.next_poll_ms = None
         return error
 
@@ -106,7 +104,7 @@ class Collector:
             pause = await self._poll()
             wait = max(self.status.interval_seconds - (anyio.current_time() - started), pause, 0.0)
 
-    async def stop_for(self, error: SourceError) -> None:
+    async def stop_for(self, error: CollectordError) -> None:
         """Show that this stream stopped because its whole source is refused."""
         self.status.next_poll_ms = None
         await self._trouble(error)

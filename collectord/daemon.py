@@ -83,7 +83,7 @@ class Daemon:
                 self._group.start_soon(self._hurry, signals)
                 await self._stop()
                 self._group.cancel_scope.cancel()
-            await self._outbox.back_up()
+            await self._back_up()
         self._notifier.close()
 
     async def _obey(self, signals: AsyncIterator[signal.Signals]) -> None:
@@ -158,10 +158,9 @@ class Daemon:
                     continue
                 await self._close_sinks([name], SINK_CLOSE_SECONDS)
             sink = self._sinks[name] = open_sink(settings, self._session)
-            resource = Resource("Sink", len(self._deliveries) + 1, name)
             status = SinkStatus(name, settings.type)
             self._outbox.limits[name] = settings.buffer_bytes
-            delivery = Delivery(sink, settings.retry, self._outbox, self._health, resource, status)
+            delivery = Delivery(sink, settings.retry, self._outbox, self._health, status)
             self._deliveries[name] = delivery
             self._group.start_soon(delivery.run)
 
@@ -195,9 +194,15 @@ class Daemon:
     async def _keep_house(self) -> None:
         while True:
             await anyio.sleep(HOUSEKEEPING_SECONDS)
-            await self._outbox.back_up()
+            await self._back_up()
             await self._store.tidy()
             self._notifier.status(self._summary())
+
+    async def _back_up(self) -> None:
+        try:
+            await self._outbox.back_up()
+        except OSError as error:  # the backup is for a damaged store only; it is written again in a while
+            self._log.warning("cursor backup not written", error=error.strerror)
 
     async def _feed_watchdog(self) -> None:
         interval = watchdog_interval_seconds(self._environment.watchdog_usec)

@@ -1,7 +1,7 @@
 """One sink's loops: for each source that has something waiting, a lane that delivers its batches in order.
 
-A batch goes from the outbox's hands to the sink at once while a lane keeps up, and is read back from disk after trouble.
-While the sink is away one lane asks for all of them.
+A batch goes from the outbox's hands to the sink at once while a lane keeps up, and is read back from disk after
+trouble. While the sink is away one lane asks for all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from collectord.backoff import GaveUp, Nap, retry
-from collectord.errors import BatchRejected, BatchTooLarge, SinkError, SinkRefused, SinkUnavailable, StoreError
+from collectord.errors import BatchRejected, BatchTooLarge, SinkRefused, SinkUnavailable, StoreError
 from collectord.settings import MINUTE, RetryPolicy
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from collectord.backoff import Failure
     from collectord.errors import CollectordError
-    from collectord.health import HealthBoard, Resource, SinkStatus
+    from collectord.health import HealthBoard, SinkStatus
     from collectord.outbox import Entry, Outbox
     from collectord.records import Batch
     from collectord.sink import Sink
@@ -39,7 +39,7 @@ STORE_RETRY = RetryPolicy(max=MINUTE, then=MINUTE)
 class Lane:
     """What waits for one sink from one source."""
 
-    __slots__ = ("newest", "nap", "queue", "read_to", "source")
+    __slots__ = ("nap", "newest", "queue", "read_to", "source")
 
     def __init__(self, source: str, *, read_to: int, newest: int) -> None:
         self.source = source
@@ -54,21 +54,15 @@ class Lane:
 class Delivery:
     """Delivers to one sink."""
 
-    def __init__(  # noqa: PLR0913  what a sink's loops need, assembled by the daemon
-        self,
-        sink: Sink,
-        policy: RetryPolicy,
-        outbox: Outbox,
-        health: HealthBoard,
-        resource: Resource,
-        status: SinkStatus,
+    def __init__(
+        self, sink: Sink, policy: RetryPolicy, outbox: Outbox, health: HealthBoard, status: SinkStatus
     ) -> None:
         self.status = status
         self._sink = sink
         self._policy = policy
         self._outbox = outbox
         self._health = health
-        self.resource = resource
+        self.resource = status.resource
         self.ended = anyio.Event()
         self._lanes: dict[str, Lane] = {}
         self._queued_bytes = 0
@@ -181,8 +175,7 @@ class Delivery:
             except SinkRefused as error:
                 await self._refused(error)
             except GaveUp as gave_up:
-                assert isinstance(gave_up.__cause__, SinkError)
-                await self._refused(gave_up.__cause__)
+                await self._refused(gave_up.error)
 
     async def _ask_until_well(self, lane: Lane, batch: Batch, failed: list[SinkUnavailable]) -> None:
         """Try again and again; an error in `failed` is an attempt that was made already."""
@@ -209,7 +202,7 @@ class Delivery:
             self.status.error = None
             await self._health.close(self.resource)
 
-    async def _refused(self, error: SinkError) -> None:
+    async def _refused(self, error: CollectordError) -> None:
         await self._trouble(error)
         await self._resumed.wait()
 

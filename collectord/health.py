@@ -11,7 +11,7 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -40,6 +40,16 @@ class State(StrEnum):
     ERROR = "Error"
     STOPPING = "Stopping"
     PAUSED = "Paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What an event is about."""
+
+    type: str
+    """`Source`, `Sink` or `Collector`."""
+    id: int
+    name: str
 
 
 @dataclass(slots=True)
@@ -107,21 +117,16 @@ class SinkStatus:
         """`Healthy` or `Error`."""
         return "Healthy" if self.error is None else "Error"
 
+    @property
+    def resource(self) -> Resource:
+        """What health events call it; a sink's name is all its identity."""
+        return Resource("Sink", 0, self.name)
+
 
 def describe(error: CollectordError) -> dict[str, Any]:
     """An error as the `state` object of the management API has it."""
     info = error.message if not error.info else f"{error.message}: {error.info}"
     return {"errorType": error.error_type.value, "errorCode": error.code, "errorInfo": info}
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """What an event is about."""
-
-    type: str
-    """`Source`, `Sink` or `Collector`."""
-    id: int
-    name: str
 
 
 @dataclass(slots=True)
@@ -183,11 +188,19 @@ NEXT_STEPS = {
 }
 
 
+class _Key(NamedTuple):
+    """Of all that is the matter with one place, one trouble of a kind is open at a time."""
+
+    resource: Resource
+    place: str
+    name: str
+
+
 class HealthBoard:
     """All open and recent events; one for the whole daemon."""
 
     def __init__(self, store: Store) -> None:
-        self.open_events: dict[tuple[str, str, str, str], HealthEvent] = {}
+        self.open_events: dict[_Key, HealthEvent] = {}
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT_EVENTS)
         """Closed events as JSON objects, oldest first, those of past runs too."""
         self.on_change: list[Callable[[HealthEvent], Awaitable[None]]] = []
@@ -196,7 +209,7 @@ class HealthBoard:
         self._log = log.get()
 
     async def load(self) -> None:
-        """Remember the events of past runs; what was open when the process ended is closed, and opens again if it must."""
+        """Remember the events of past runs; what was open when the process ended is closed now."""
         now = time.time_ns() // 1_000_000
         for text in await self._store.write(lambda connection: _load(connection, now)):
             event = orjson.loads(text)
@@ -205,36 +218,29 @@ class HealthBoard:
     async def open(self, resource: Resource, error: CollectordError, *, place: str = "") -> None:
         """Note a failure: opens an event, or counts one that is open."""
         kind = error.error_type
-        await self._open(resource, place, kind.health_event, "Error", error, NEXT_STEPS[kind])
+        await self._note(_Key(resource, place, kind.health_event), "Error", error, NEXT_STEPS[kind])
 
     async def warn(self, resource: Resource, notices: Iterable[Notice], *, place: str = "") -> None:
         """Open a Warning for each notice, and close those of this place that are not among them."""
         named = {notice.name: notice for notice in notices}
         for key, event in list(self.open_events.items()):
-            if (
-                key[:3] == (resource.type, resource.name, place)
-                and event.severity == "Warning"
-                and event.name not in named
-            ):
+            if key[:2] == (resource, place) and event.severity == "Warning" and key.name not in named:
                 await self._close(key)
         for notice in named.values():
-            await self._open(resource, place, notice.name, "Warning", CollectordError(notice.text), "")
+            await self._note(_Key(resource, place, notice.name), "Warning", CollectordError(notice.text), "")
 
     async def close(self, resource: Resource, *, place: str = "") -> None:
         """Note that all is well here: closes the errors of this place."""
         for key, event in list(self.open_events.items()):
-            if key[:3] == (resource.type, resource.name, place) and event.severity == "Error":
+            if key[:2] == (resource, place) and event.severity == "Error":
                 await self._close(key)
 
     async def close_all(self, resource: Resource) -> None:
         """Close whatever is open about a resource that is gone or starts anew."""
-        for key in [key for key in self.open_events if key[:2] == (resource.type, resource.name)]:
+        for key in [key for key in self.open_events if key.resource == resource]:
             await self._close(key)
 
-    async def _open(  # noqa: PLR0913  the parts of an event
-        self, resource: Resource, place: str, name: str, severity: str, error: CollectordError, next_step: str
-    ) -> None:
-        key = (resource.type, resource.name, place, name)
+    async def _note(self, key: _Key, severity: str, error: CollectordError, next_step: str) -> None:
         known = self.open_events.get(key)
         if known is not None:
             known.count += 1
@@ -242,10 +248,10 @@ class HealthBoard:
             return
         event = HealthEvent(
             uuid.uuid4().hex,
-            name,
+            key.name,
             severity,
-            resource,
-            place,
+            key.resource,
+            key.place,
             error.message,
             f"{error.message}. {next_step}".strip(),
             error.code,
@@ -256,16 +262,16 @@ class HealthBoard:
         say = self._log.error if severity == "Error" else self._log.warning
         say(
             "health event opened",
-            health_event=name,
-            resource=resource.name,
-            stream=place or None,
+            health_event=key.name,
+            resource=key.resource.name,
+            stream=key.place or None,
             error=error.message,
             code=error.code,
             info=error.info or None,
         )
         await self._changed(event)
 
-    async def _close(self, key: tuple[str, str, str, str]) -> None:
+    async def _close(self, key: _Key) -> None:
         event = self.open_events.pop(key)
         event.closed_ms = time.time_ns() // 1_000_000
         self.recent.append(event.as_dict())

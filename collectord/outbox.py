@@ -271,18 +271,23 @@ class Outbox:
     async def back_up(self) -> None:
         """Write the cursors up to which everything was delivered beside the store, if they changed.
 
-        From these a damaged store starts again: with duplicates, never with a gap.
+        From these a damaged store starts again: with duplicates, never with a gap. Raises OSError, and then tries again
+        when called again.
         """
         if not self._backup_due:
             return
-        self._backup_due = False
         cursors = [[*key, text] for key, text in self._acknowledged.items()]
-        await to_thread.run_sync(self._write_backup, cursors)
+        self._backup_due = False
+        try:
+            await to_thread.run_sync(self._write_backup, cursors)
+        except OSError:
+            self._backup_due = True
+            raise
 
     def _write_backup(self, cursors: list[list[str]]) -> None:
         path = self._store.directory / "cursors.backup.json"
         new = path.with_suffix(".new")
-        with new.open("w", encoding="utf-8", opener=_private) as file:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(cursors, file)
             file.flush()
             os.fsync(file.fileno())
@@ -297,10 +302,6 @@ class Outbox:
             return {StreamKey(source, stream): cursor for source, stream, cursor in json.loads(path.read_bytes())}
         except (OSError, ValueError):
             return {}
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _crc(text: str) -> int:

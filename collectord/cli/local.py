@@ -24,7 +24,7 @@ EXIT_CONFIG = 78
 def run(options: argparse.Namespace, environment: Environment) -> int:
     """`collectord run`."""
     # Imported here: `check` need not wait for the whole daemon.
-    from collectord import daemon  # noqa: PLC0415
+    from collectord import daemon
 
     log.configure("info", "auto", frozenset())
     try:
@@ -64,6 +64,6 @@ def check(options: argparse.Namespace, environment: Environment) -> int:
 
 def demo(options: argparse.Namespace, _environment: Environment) -> int:
     """`collectord demo`."""
-    from collectord.demo.demo import run_demo  # noqa: PLC0415  no other command needs a simulator
+    from collectord.demo.run import run_demo
 
     return run_demo(options.directory, options.duration)

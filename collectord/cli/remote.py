@@ -41,7 +41,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(path: Path, method: str, target: str) -> Any:  # noqa: ANN401  whatever JSON the API answers
+def ask(path: Path, method: str, target: str) -> Any:
     """Ask the daemon at this socket; raises Unanswered."""
     connection = _UnixConnection(path)
     try:
@@ -88,7 +88,7 @@ def act(options: argparse.Namespace, environment: Environment) -> int:
     return 0
 
 
-def _show(options: argparse.Namespace, environment: Environment, target: str, table: Any) -> int:  # noqa: ANN401
+def _show(options: argparse.Namespace, environment: Environment, target: str, table: Any) -> int:
     try:
         answer = ask(_socket(options, environment), "GET", target)
     except Unanswered as error:

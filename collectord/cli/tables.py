@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -11,9 +12,14 @@ from rich.text import Text
 _STYLES = {"Collecting": "green", "Healthy": "green", "Error": "bold red", "Paused": "yellow", "Stopping": "yellow"}
 
 
+def _console() -> Console:
+    # A pipe has no width; what reads it does not want our line breaks.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+
+
 def status(answer: dict[str, Any]) -> None:
     """Sources and sinks."""
-    console = Console()
+    console = _console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("SOURCE", "STREAM", "STATE", "LAG", "LAST SUCCESS", "NEXT POLL", "RECEIVED", "DELIVERED", "BACKLOG"):
         table.add_column(name, justify="right" if name in {"LAG", "RECEIVED", "DELIVERED", "BACKLOG"} else "left")
@@ -26,7 +32,8 @@ def status(answer: dict[str, Any]) -> None:
             console.print(Text(f"{source['name']}: {source['state']['errorType']}: {info}", style="red"))
     for sink in answer["sinks"]:
         trouble = sink.get("error", {}).get("message", "")
-        line = f"sink {sink['name']}: {sink['state']}, {_size(sink['backlog_bytes'])} waiting, {sink['dead_letters']} dead letters"
+        waiting = f"{_size(sink['backlog_bytes'])} waiting, {sink['dead_letters']} dead letters"
+        line = f"sink {sink['name']}: {sink['state']}, {waiting}"
         console.print(Text(f"{line}{': ' if trouble else ''}{trouble}", style=_STYLES.get(sink["state"], "")))
 
 
@@ -56,7 +63,7 @@ def _size(size: float) -> str:
 
 def health(answer: dict[str, Any]) -> None:
     """Health events, open ones first."""
-    console = Console()
+    console = _console()
     if not answer["open"]:
         console.print(Text("All is well: no health event is open.", style="green"))
     for heading, events in (("open", answer["open"]), ("recent", answer["recent"])):

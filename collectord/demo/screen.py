@@ -18,6 +18,7 @@ from collectord.demo.tenants import Tenant
 
 _TERMINAL_REFRESH_SECONDS = 0.5
 _PIPE_REFRESH_SECONDS = 5.0
+_PIPE_WIDTH = 200
 _SHOWN_WRONGS = 5
 
 
@@ -28,7 +29,7 @@ class Screen:
         self._folder = folder
         self._duration = duration_seconds
         self._began_at = time.monotonic()
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
         self._status = self._console.status("starting") if self._console.is_terminal else None
         self.refresh_seconds = _TERMINAL_REFRESH_SECONDS if self._status else _PIPE_REFRESH_SECONDS
 
@@ -61,9 +62,7 @@ class Screen:
         else:
             self._console.print(f"{self._clock()}  {line}")
 
-    def closing(
-        self, verdict: Verdict, tenants: Sequence[Tenant], sink: NdjsonSink, restarts: int, *, interrupted: bool
-    ) -> None:
+    def closing(self, verdict: Verdict, tenants: Sequence[Tenant], sink: NdjsonSink, *, interrupted: bool) -> None:
         """Say what came of it, the bad included."""
         if self._status:
             self._status.stop()
@@ -74,20 +73,15 @@ class Screen:
             table.add_column(name, justify="left" if name in {"SOURCE", "STREAM", "FILE"} else "right")
         for stream in verdict.streams:
             file = self._folder / "records" / stream.source / f"{stream.stream}.ndjson"
-            figures = (
-                stream.issued,
-                stream.delivered,
-                len(stream.missing),
-                len(stream.altered),
-                len(stream.duplicates),
-            )
+            wrong = (len(stream.missing), len(stream.altered), len(stream.duplicates))
+            figures = (stream.issued, stream.delivered, *wrong)
             shown = str(file) if file.exists() else "-"
             table.add_row(stream.source, stream.stream, *(f"{figure:,}" for figure in figures), shown)
         self._console.print(table, soft_wrap=True)
         requests = sum(tenant.simulator.counters["requests"] for tenant in tenants)
         self._console.print(
             f"{requests:,} requests to the vendors, {sink.counters['batches']:,} batches stored,"
-            f" {sink.counters['redelivered']:,} sent again after a lost answer, {restarts} restarts of collectord"
+            f" {sink.counters['redelivered']:,} sent again after a lost answer"
         )
         self._wrongs(verdict, [*sink.violations, *(each for tenant in tenants for each in tenant.simulator.violations)])
         self._console.print(f"The daemon's log: {self._folder / 'collectord.log'}")

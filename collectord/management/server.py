@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING
 
+import anyio
 import orjson
 from aiohttp import web
 
@@ -39,14 +40,15 @@ async def serve(plant: Plant, socket: Path) -> AsyncIterator[None]:
     """Serve while the context lasts; the socket is there when it begins."""
     runner = web.AppRunner(application(plant), access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    socket.unlink(missing_ok=True)
+    path = anyio.Path(socket)
+    await path.unlink(missing_ok=True)
     try:
         await web.UnixSite(runner, str(socket)).start()
-        socket.chmod(SOCKET_MODE)
+        await path.chmod(SOCKET_MODE)
         yield
     finally:
         await runner.cleanup()
-        socket.unlink(missing_ok=True)
+        await path.unlink(missing_ok=True)
 
 
 def application(plant: Plant) -> web.Application:
