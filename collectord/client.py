@@ -7,6 +7,7 @@ header, inflate a bomb, take a body that ended early for a whole one, and repeat
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 import time
 from dataclasses import dataclass
@@ -47,10 +48,15 @@ REQUEST_SECONDS = 120.0
 CONNECT_SECONDS = 10.0
 _PRINTABLE = re.compile(r"[!-~]+")
 _INFLATE_ON_LOOP_BYTES = 65536
+_NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}  # not: the resolver is away
 
 
 class PageTooLarge(SourceUnavailable):
     """The page passes MAX_BODY_BYTES; a smaller page size may help."""
+
+
+class WrongHost(SourceUnavailable):
+    """There is no host of this name, or its certificate is another's: a mistake, unless it was ever reached before."""
 
 
 class CutShort(SourceUnavailable):
@@ -187,11 +193,15 @@ class Client:
                 body = await self._read(answer)
                 return Response(answer.status, answer.headers, _links(answer), body, _server_time(answer.headers))
         except aiohttp.ClientConnectorCertificateError as error:
-            raise SourceUnavailable(
+            raise WrongHost(
                 f"{self.origin.host}: its TLS certificate is not trusted; check the host name, or set ca_file",
                 info=str(error.certificate_error),
             ) from None
         except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_HOST:
+                raise WrongHost(
+                    f"there is no host {self.origin.host}; check its name", info=str(error.os_error)
+                ) from None
             raise SourceUnavailable(f"{self.origin.host} cannot be reached", info=str(error.os_error)) from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             reason = "did not answer in time" if isinstance(error, TimeoutError) else "broke the connection off"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -166,8 +165,7 @@ class Collector:
                 batches = await to_thread.run_sync(self._finish, records, metadata)
         seen = None
         if records and page.remember_from_ms is not None:
-            newest = max((record.time_ms for record in records if record.time_ms is not None), default=receipt_ms)
-            seen = SeenPage(newest, [record.id for record in records])
+            seen = _to_remember(records, page.remember_from_ms, receipt_ms)
         forget = page.remember_from_ms or 0
         await self._around.outbox.accept(Acceptance(self.key, page.cursor, batches, seen, forget))
         self._cursor = page.cursor
@@ -215,7 +213,7 @@ class SeenIds:
     """The ids that a stream remembers, page by page, so that the oldest can be forgotten."""
 
     def __init__(self, pages: Iterable[SeenPage]) -> None:
-        self._pages = deque(pages)
+        self._pages = list(pages)
         self._ids = {id_ for page in self._pages for id_ in page.ids}
 
     def leave_out(self, records: Iterable[Record]) -> list[Record]:
@@ -231,5 +229,14 @@ class SeenIds:
         if page is not None:
             self._pages.append(page)
             self._ids.update(page.ids)
-        while self._pages and self._pages[0].newest_ms < forget_before_ms:
-            self._ids.difference_update(self._pages.popleft().ids)
+        # A page is not always newer than the one before it, so each is looked at: there are some hundreds at most.
+        for old in (page for page in self._pages if page.newest_ms < forget_before_ms):
+            self._ids.difference_update(old.ids)
+        self._pages = [page for page in self._pages if page.newest_ms >= forget_before_ms]
+
+
+def _to_remember(records: Sequence[Record], from_ms: int, receipt_ms: int) -> SeenPage | None:
+    """The ids of the records that are not older than `from_ms`; a record without a time is as old as its receipt."""
+    times = [receipt_ms if record.time_ms is None else record.time_ms for record in records]
+    ids = [record.id for record, time_ms in zip(records, times, strict=True) if time_ms >= from_ms]
+    return SeenPage(max(times), ids) if ids else None

@@ -100,8 +100,9 @@ def _unwrap_leniently(body: bytes, wrapper: type[W], key: str, reason: str) -> t
             name, end = _LENIENT.raw_decode(text, position)
             start = _skip_space(text, _skip_space(text, end) + 1)
             members[name], end = _LENIENT.raw_decode(text, start)
-            if name == key and members.pop(name) is not None:
+            if name == key and members[name] is not None:
                 elements = _slices_leniently(text[start:end], reason)
+                members[name] = []
             position = _skip_space(text, end)
             position = _skip_space(text, position + 1) if text.startswith(",", position) else position
         return msgspec.convert(members, wrapper, strict=False), _on_lines(body, elements)
