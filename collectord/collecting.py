@@ -27,6 +27,7 @@ from collectord.errors import (
 from collectord.health import State
 from collectord.outbox import Acceptance, SeenPage
 from collectord.settings import MINUTE, RetryPolicy
+from collectord.source import AT_REST
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -86,7 +87,7 @@ class Collector:
         """Collect until cancelled, or until collecting must stop; returns what stopped it."""
         error: CollectordError
         try:
-            await self._poll_for_ever(first_poll_in)
+            await self._poll_for_ever(max(first_poll_in, await self._rest_left()))
         except SourceRefused as refusal:
             await self._trouble(refusal)
             error = refusal
@@ -94,6 +95,13 @@ class Collector:
             error = gave_up.error
         self.status.next_poll_ms = None
         return error
+
+    async def _rest_left(self) -> float:
+        """How long an inventory that was complete when the daemon stopped may rest still, in seconds."""
+        if self._cursor != AT_REST:
+            return 0.0
+        rested = time.time() - await self._around.outbox.saved_ms(self.key) / 1000
+        return min(self.status.interval_seconds, self.status.interval_seconds - rested)
 
     async def _poll_for_ever(self, wait: float) -> NoReturn:
         while True:

@@ -158,6 +158,12 @@ class Outbox:
         text = self._cursors.get(key)
         return None if text is None else json.loads(text)
 
+    async def saved_ms(self, key: StreamKey) -> int:
+        """When the saved place of a stream was last written; 0: never."""
+        query = "SELECT saved_ms FROM checkpoint WHERE source = ? AND stream = ?"
+        row = await self._store.read(lambda connection: connection.execute(query, key).fetchone())
+        return int(row[0]) if row else 0
+
     async def seen(self, key: StreamKey) -> list[SeenPage]:
         """The ids remembered for a stream, oldest page first; damaged rows are left out: at worst a duplicate."""
         rows = await self._store.read(

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from collectord.records import parse_time
+from collectord.records import Cursor, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from collectord.auth import Authorization
     from collectord.client import Client
     from collectord.limits import Limits
-    from collectord.records import Cursor, Page
+    from collectord.records import Page
     from collectord.settings import SourceConfig, SourceSettings
+
+
+AT_REST: Cursor = {"at_rest": True}
+"""The cursor of an inventory between two sweeps: a restart does not begin the next sweep before its time."""
 
 
 class Stream(Protocol):
