@@ -47,6 +47,7 @@ _QUOTE = re.compile("[\"']")
 """In PyYAML's messages: what follows was taken from the file."""
 _SAID = {
     "found undefined alias": "a value that begins with * must stand in quotes",
+    "did not find expected alphabetic or numeric": "a value that begins with * or & must stand in quotes",
     "found character": "a value must not begin with this character: put it in quotes;"
     " indent with spaces, never with tabs",
     "mapping values are not allowed": "a ': ' where none may be: wrong indentation, or a value that wants quotes",
@@ -85,7 +86,10 @@ def read(path: Path, report: Report) -> Any:
     """Read the tree of a YAML or JSON file; None, with a fault reported, when there is none."""
     try:
         text = _text(path, report)
-        return _json(text, report) if path.suffix == ".json" else _yaml(text, report)
+        tree = _json(text, report) if path.suffix == ".json" else _yaml(text, report)
+        if tree is None:
+            report.fault("file", "is empty")
+        return tree
     except OSError as error:
         report.fault("file", f"cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
@@ -115,10 +119,7 @@ def _yaml(text: str, report: Report) -> Any:
     except yaml.YAMLError as error:
         position = getattr(error, "position", 0)
         raise _Refused(f"character {position}", "is a control character") from None
-    tree = None if node is None else _Builder(report).build(node, ())
-    if tree is None:
-        raise _Refused("file", "is empty")
-    return tree
+    return None if node is None else _Builder(report).build(node, ())
 
 
 def _line(mark: yaml.Mark | None) -> str:

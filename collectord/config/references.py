@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class References:
         if isinstance(value, str):
             if _NO_TEXT.search(value):
                 report.fault(place, "holds a NUL or half a character")
+                report.unresolved.add(place)
             return self._resolve_text(value, place, report) if "${" in value else value
         return value
 
@@ -86,7 +88,12 @@ class References:
             raise _Missing("${credential:NAME} takes the name of a systemd credential, not a path")
         if self._credentials is None:
             raise _Missing(f"credential {name} is not there: $CREDENTIALS_DIRECTORY is not set (systemd sets it)")
-        return self._credentials / name
+        path = self._credentials / name
+        if not path.exists():
+            # systemd puts the id of the setting before the names of a folder's files.
+            for prefixed in self._credentials.glob(f"*_{escape(name)}"):
+                raise _Missing(f"credential {name} is not there (did you mean {prefixed.name}?)")
+        return path
 
     def _file(self, name: str) -> Path:
         if not _PATH.fullmatch(name):
