@@ -16,7 +16,7 @@ from collectord.config import Configuration, documents, find_socket, load, parse
 from collectord.config.wording import Report
 from collectord.errors import ConfigError
 from collectord.settings import Environment
-from collectord.sources.okta import OktaConfig
+from collectord.sources.okta.config import OktaConfig
 
 FAULTS = Path(__file__).parent / "config_faults"
 TOKEN = "token-of-a-test"
@@ -405,22 +405,26 @@ def test_any_text_is_read_or_refused(tmp_path_factory, text, suffix):
     assert (documents.read(file, report) is not None) or report.faults
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+printable = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=8)
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | printable,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(printable, inner, max_size=3),
     max_leaves=12,
 )
 
 
 @settings(max_examples=200)
-@given(tree=st.dictionaries(st.text(min_size=1, max_size=8), json_values, min_size=1, max_size=4))
+@given(tree=trees.filter(lambda tree: tree is not None and "<<" not in json.dumps(tree)))
 def test_what_others_write_is_read_as_it_was_meant(tmp_path_factory, tree):
-    base = tmp_path_factory.getbasetemp()
-    (base / "tree.json").write_text(json.dumps(tree))
-    assert documents.read(base / "tree.json", Report("")) == tree
-    if "<<" not in json.dumps(tree):
-        (base / "tree.yaml").write_text(yaml.safe_dump(tree))
-        assert documents.read(base / "tree.yaml", Report("")) == tree
+    files = {
+        "tree.json": json.dumps(tree),
+        "json.yaml": json.dumps(tree, ensure_ascii=False),  # a subset of YAML 1.2
+        "quoted.yaml": yaml.safe_dump(tree, default_style='"', allow_unicode=True),
+    }
+    for name, text in files.items():
+        file = tmp_path_factory.getbasetemp() / name
+        file.write_text(text, encoding="utf-8")
+        assert documents.read(file, Report(name)) == tree
 
 
 # ------------------------------------------------------------------------------------------------ unreadable files

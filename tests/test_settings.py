@@ -21,6 +21,7 @@ from collectord.settings import (
     parse_url,
 )
 from collectord.sources import SOURCE_TYPES, netskope, okta, sailpoint, sentinelone
+from collectord.sources.okta.config import OktaConfig
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -200,7 +201,7 @@ def test_no_listens(listen):
 
 
 def okta_config(**changes):
-    return okta.OktaConfig.model_validate({"name": "it", "domain": "acme.okta.com", "apiKey": "secret", **changes})
+    return OktaConfig.model_validate({"name": "it", "domain": "acme.okta.com", "apiKey": "secret", **changes})
 
 
 def sailpoint_config(**changes):

@@ -19,21 +19,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from collectord.settings import notation
 from collectord.settings.notation import (
     DAY,
     HOUR,
     MINUTE,
     is_loopback,
-    parse_base_url,
     parse_duration,
-    parse_field,
-    parse_header,
-    parse_listen,
-    parse_name,
     parse_origin,
     parse_size,
-    parse_start,
-    parse_then,
     parse_url,
 )
 
@@ -77,10 +71,6 @@ def _check_proxy(url: SecretStr) -> SecretStr:
     return url
 
 
-def _empty_is_absent(text: str) -> str | None:
-    return text or None
-
-
 def _check_growth(initial: float, longest: float, then: float | Literal["quit"] | None) -> None:
     if initial > longest:
         raise ValueError("initial must not be longer than max")
@@ -88,22 +78,18 @@ def _check_growth(initial: float, longest: float, then: float | Literal["quit"] 
         raise ValueError("then must be longer than 0s")
 
 
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds."""
 Size = Annotated[int, BeforeValidator(parse_size)]
 """Bytes."""
-Then = Annotated[float | Literal["quit"], BeforeValidator(parse_then)]
+Then = Annotated[float | Literal["quit"], BeforeValidator(notation.parse_then)]
 """Seconds between attempts after the window, or `quit`: stop until restarted."""
-Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(parse_name)]
-Category = Annotated[str, Field(max_length=1024), AfterValidator(parse_name), AfterValidator(_empty_is_absent)]
-FieldName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(parse_name)]
-FieldValue = Annotated[str | bool, BeforeValidator(parse_field)]
+Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(notation.parse_name)]
+Category = Annotated[str, Field(max_length=1024), AfterValidator(lambda text: notation.parse_name(text) or None)]
+FieldName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(notation.parse_name)]
+FieldValue = Annotated[str | bool, BeforeValidator(notation.parse_field)]
 Fields = Annotated[dict[FieldName, FieldValue], AfterValidator(_check_fields)]
-HeaderName = Annotated[str, AfterValidator(parse_header)]
+HeaderName = Annotated[str, AfterValidator(notation.parse_header)]
 
 
 class Model(BaseModel):
@@ -207,7 +193,7 @@ SinkSettings = HttpSinkSettings
 class ManagementSettings(Model):
     """The API, its Unix socket and the Collection page."""
 
-    listen: Annotated[str, AfterValidator(parse_listen)] | None = None
+    listen: Annotated[str, AfterValidator(notation.parse_listen)] | None = None
     access_id: str = Field("admin", min_length=1, pattern=r"^[^:\s]+$")
     access_key: SecretStr | None = Field(None, min_length=1)
     socket: str | None = Field(None, min_length=1)
@@ -277,7 +263,7 @@ class SourceConfig(Model):
     fields: Fields = {}
     """Custom fields, and the switch `_siemForward`."""
     filters: tuple[FilterSettings, ...] = Field((), max_length=100)
-    hashAlgorithm: Annotated[Literal["MD5", "SHA-256"], BeforeValidator(_upper)] = "MD5"  # noqa: N815  Sumo's spelling
+    hashAlgorithm: Annotated[Literal["MD5", "SHA-256"], BeforeValidator(notation.upper)] = "MD5"  # noqa: N815  Sumo's spelling
 
     @property
     def siem_forward(self) -> bool:
@@ -308,12 +294,12 @@ class SourceOptions(Model):
     enabled: bool = True
     sinks: tuple[str, ...] | None = Field(None, min_length=1)
     """None: all sinks."""
-    base_url: Annotated[str, AfterValidator(parse_base_url)] | None = None
+    base_url: Annotated[str, AfterValidator(notation.parse_base_url)] | None = None
     proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = None
     """A secret, since it may hold a password."""
     ca_file: str | None = Field(None, min_length=1)
     """Certificates to trust instead of the system's: a path in the file, the PEM text itself once loaded."""
-    start: Annotated[float | str, BeforeValidator(parse_start)] | None = None
+    start: Annotated[float | str, BeforeValidator(notation.parse_start)] | None = None
     """How far back the first poll reaches: seconds, or an RFC 3339 time in UTC; None: the vendor's default."""
     intervals: dict[str, Annotated[Duration, Field(gt=0)]] = {}
     overlap: Duration | None = None

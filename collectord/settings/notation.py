@@ -108,6 +108,11 @@ def parse_header(text: str) -> str:
     return text
 
 
+def upper(value: object) -> object:
+    """What is written in capitals, however it was written."""
+    return value.upper() if isinstance(value, str) else value
+
+
 def parse_url(text: str) -> SplitResult:
     """Take a URL apart; raises ValueError that never holds the text, as `urlsplit`'s own may."""
     try:
