@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import (
     ClientHandlerType,
+    ClientMiddlewareType,
     ClientRequest,
     ClientResponse,
     ClientSession,
@@ -124,6 +125,7 @@ class Client:
         self._limits = limits
         self._proxy = proxy
         self._tls: ssl.SSLContext | bool = tls_context(ca_pem) if ca_pem else True
+        self._middlewares = (_fence(self.origin),)
         self._held = {}  # type: ignore[var-annotated]  # keeps our budgets alive while we are
 
     async def get(self, target: str, *, bucket: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -188,7 +190,7 @@ class Client:
                 allow_redirects=False,
                 proxy=self._proxy,
                 ssl=self._tls,
-                middlewares=(self._fence,),
+                middlewares=self._middlewares,
             ) as answer:
                 body = await self._read(answer)
                 return Response(answer.status, answer.headers, _links(answer), body, _server_time(answer.headers))
@@ -206,11 +208,6 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             reason = "did not answer in time" if isinstance(error, TimeoutError) else "broke the connection off"
             raise CutShort(f"{self.origin.host} {reason}", info=type(error).__name__) from None
-
-    async def _fence(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        if request.url.origin() != self.origin:
-            raise SourceRefused(f"refused to send a credential to {request.url.host}: it is not {self.origin.host}")
-        return await handler(request)
 
     async def _read(self, answer: ClientResponse) -> bytes:
         chunks = []
@@ -253,6 +250,15 @@ class Client:
         return PageTooLarge(
             f"{self.origin.host} sent a page of more than {MAX_BODY_BYTES // 2**20} MiB; lower page_size"
         )
+
+
+def _fence(origin: URL) -> ClientMiddlewareType:
+    async def fence(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        if request.url.origin() != origin:
+            raise SourceRefused(f"refused to send a credential to {request.url.host}: it is not {origin.host}")
+        return await handler(request)
+
+    return fence
 
 
 def failure(response: Response, says: str = "") -> SourceError:

@@ -13,14 +13,21 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from collectord.records import Repaired
+
 H = TypeVar("H", bound=msgspec.Struct)
 W = TypeVar("W", bound=msgspec.Struct)
 Slice = bytes | msgspec.Raw
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
-_STRING_OR_BREAK = re.compile(rb'"(?:[^"\\]|\\.)*"|[ \t\r\n]*[\r\n][ \t\r\n]*', re.DOTALL)
+# Strings and runs of white space are matched whole: one pass, however long they are.
+_STRING_OR_SPACE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[ \t\r\n]+', re.DOTALL)
+_STRING_OR_NAME = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|NaN|-?Infinity', re.DOTALL)
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 _LENIENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
-_SPACE = frozenset(" \t\r\n")
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_CLOSING = {"[": "]", "{": "}"}
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class Malformed(ValueError):
@@ -36,7 +43,7 @@ def slices(body: bytes) -> list[Slice]:
     try:
         elements = [*_ARRAY.decode(body)]
     except (msgspec.MsgspecError, RecursionError) as error:
-        elements = _slices_leniently(_text(body), str(error))
+        return _sound(_slices_leniently(_text(body), str(error)))
     return _on_lines(body, elements)
 
 
@@ -54,11 +61,31 @@ def unwrap(body: bytes, wrapper: type[W], key: str) -> tuple[W, list[Slice]]:
 
 
 def _on_lines(body: bytes, elements: list[Slice]) -> list[Slice]:
-    if b"\n" in body or b"\r" in body:
-        elements = [on_one_line(bytes(element)) for element in elements]
     if not _is_utf8(body):
-        elements = [bytes(element).decode("utf-8", "replace").encode() for element in elements]
+        return _sound(elements)
+    if b"\n" in body or b"\r" in body:
+        return [on_one_line(bytes(element)) for element in elements]
     return elements
+
+
+def _sound(elements: list[Slice]) -> list[Slice]:
+    """What a strict parser refuses, or does not see, as JSON that every parser takes; marked where that changed it."""
+    return [_repair(on_one_line(bytes(element))) for element in elements]
+
+
+def _repair(raw: bytes) -> bytes:
+    # Bytes that are no UTF-8 become U+FFFD, raw control characters their escapes, NaN and Infinity null.
+    sound = _STRING_OR_NAME.sub(_without_oddity, raw.decode("utf-8", "replace").encode())
+    return raw if sound == raw else Repaired(sound)
+
+
+def _without_oddity(match: re.Match[bytes]) -> bytes:
+    text = match[0]
+    return _CONTROL.sub(_escape, text) if text.startswith(b'"') else b"null"
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(match[0])
 
 
 def _text(body: bytes) -> str:
@@ -74,7 +101,7 @@ def _slices_leniently(text: str, reason: str) -> list[Slice]:
     position = _skip_space(text, 1)
     try:
         while not text.startswith("]", position):
-            end = _LENIENT.raw_decode(text, position)[1]
+            end = _end_of_value(text, position)
             elements.append(text[position:end].encode("utf-8", "surrogateescape"))
             position = _skip_space(text, end)
             if text.startswith(",", position):
@@ -93,27 +120,48 @@ def _unwrap_leniently(body: bytes, wrapper: type[W], key: str, reason: str) -> t
     members: dict[str, Any] = {}
     elements: list[Slice] = []
     try:
-        if _LENIENT.raw_decode(text)[1] != len(text) or not text.startswith("{"):
+        if not text.startswith("{") or _end_of_value(text, 0) != len(text):
             raise Malformed(reason)
         position = _skip_space(text, 1)
         while not text.startswith("}", position):
             name, end = _LENIENT.raw_decode(text, position)
             start = _skip_space(text, _skip_space(text, end) + 1)
-            members[name], end = _LENIENT.raw_decode(text, start)
-            if name == key and members[name] is not None:
+            if name == key and text.startswith("[", start):
+                end = _end_of_value(text, start)
                 elements = _slices_leniently(text[start:end], reason)
                 members[name] = []
+            else:
+                members[name], end = _LENIENT.raw_decode(text, start)
             position = _skip_space(text, end)
             position = _skip_space(text, position + 1) if text.startswith(",", position) else position
-        return msgspec.convert(members, wrapper, strict=False), _on_lines(body, elements)
+        return msgspec.convert(members, wrapper, strict=False), _sound(elements)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise Malformed(reason) from error
 
 
+def _end_of_value(text: str, position: int) -> int:
+    """Where the JSON value that begins here ends; raises ValueError when it is none."""
+    try:
+        return _LENIENT.raw_decode(text, position)[1]
+    except RecursionError:
+        pass
+    # Nested deeper than parsers like: nothing more can be asked of it than that its brackets match.
+    wanted: list[str] = []
+    for match in _STRING_OR_BRACKET.finditer(text, position):
+        found = match[0]
+        if found in _CLOSING:
+            wanted.append(_CLOSING[found])
+        elif found in {"]", "}"} and (not wanted or wanted.pop() != found):
+            break
+        if not wanted:
+            return match.end()
+    raise ValueError("brackets do not match")
+
+
 def _skip_space(text: str, position: int) -> int:
-    while text[position : position + 1] in _SPACE:
-        position += 1
-    return position
+    skipped = _SPACE.match(text, position)
+    assert skipped is not None  # no space is a match as well
+    return skipped.end()
 
 
 def _is_utf8(body: bytes) -> bool:
@@ -127,18 +175,15 @@ def _is_utf8(body: bytes) -> bool:
 
 
 def on_one_line(raw: bytes) -> bytes:
-    """Take out of a pretty-printed record the white space that holds a line break, and nothing else.
-
-    A line break inside a string is not JSON; it becomes the escape that it should have been.
-    """
+    """Take out of a pretty-printed record the white space that holds a line break, and nothing else."""
     if b"\n" not in raw and b"\r" not in raw:
         return raw
-    return _STRING_OR_BREAK.sub(_without_break, raw)
+    return _STRING_OR_SPACE.sub(_without_break, raw)
 
 
 def _without_break(match: re.Match[bytes]) -> bytes:
     text = match[0]
-    return text.replace(b"\n", b"\\n").replace(b"\r", b"\\r") if text.startswith(b'"') else b""
+    return b"" if not text.startswith(b'"') and (b"\n" in text or b"\r" in text) else text
 
 
 def heads(body: bytes, elements: list[Slice], kind: type[H], key: str | None = None) -> list[H]:
@@ -168,11 +213,13 @@ def _within(kind: type[msgspec.Struct], key: str) -> type[msgspec.Struct]:
 
 
 def _head(element: Slice, kind: type[H]) -> H:
-    try:
-        return msgspec.json.decode(element, type=kind)
-    except msgspec.MsgspecError:
-        pass
-    try:
-        return msgspec.convert(_LENIENT.decode(bytes(element).decode("utf-8", "replace")), kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return kind()
+    for decode in (msgspec.json.decode, _decode_leniently):
+        try:
+            return decode(element, type=kind)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            continue
+    return kind()
+
+
+def _decode_leniently(element: Slice, *, type: type[H]) -> H:  # noqa: A002  the name that msgspec gives it
+    return msgspec.convert(json.loads(bytes(element)), type)
