@@ -1,17 +1,15 @@
-"""Netskope: alerts, and the eight kinds of events of its data export."""
+"""Netskope's parameters, in Sumo's spelling."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from collectord.settings import MINUTE, SourceConfig, SourceSettings
-from collectord.source import Connect, SourceType, Stream, StreamType
+from collectord.settings import SourceConfig
 
-_STREAMS = (
+STREAMS = (
     "alert",
     "application",
     "audit",
@@ -75,31 +73,3 @@ class NetskopeConfig(SourceConfig):
     @classmethod
     def _all_is_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return () if "all" in value else value
-
-
-def selected(config: SourceConfig) -> Sequence[str]:
-    """Alerts always, events by `eventTypes`."""
-    assert isinstance(config, NetskopeConfig)
-    wanted = {"alert", *config.eventTypes} if config.eventTypes else set(_STREAMS)
-    return [stream for stream in _STREAMS if stream in wanted]
-
-
-def origin(config: NetskopeConfig) -> str:
-    """Where this tenant's API answers."""
-    return f"https://{config.tenantID}.goskope.com"
-
-
-def open_streams(settings: SourceSettings, connect: Connect) -> Mapping[str, Stream]:
-    """Build the selected streams."""
-    raise NotImplementedError
-
-
-SOURCE_TYPE = SourceType(
-    name="Netskope",
-    config=NetskopeConfig,
-    streams={stream: StreamType(5 * MINUTE) for stream in _STREAMS},
-    selected=selected,
-    open=open_streams,
-    siem={"_siemVendor": "Netskope", "_siemProduct": "Security Cloud", "_siemFormat": "JSON"},
-    after_window="quit",
-)
