@@ -1,0 +1,47 @@
+"""`python -m tests.benchmark`: what collectord costs, against a floor, in turns. README.md says how to read it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from tests.benchmark import idle, throughput
+from tests.benchmark.subjects import Ended, leave_a_core
+
+
+def read(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description="What collectord costs.")
+    full = parser.add_argument_group("at full speed (the default)")
+    full.add_argument("--records", type=int, default=200_000, help="in the log of each source; default: 200,000")
+    full.add_argument("--pairs", type=int, default=5, help="runs of each program; default: 5")
+    full.add_argument("--sources", type=int, default=1, help="at a time, each with a log of its own; default: 1")
+    full.add_argument("--latency", type=float, default=0, metavar="MS", help="before each answer, of vendor and sink")
+    full.add_argument("--gzip", action="store_true", help="the vendor compresses its pages")
+    quiet = parser.add_argument_group("with nothing to collect")
+    quiet.add_argument("--idle", type=int, default=0, metavar="N", help="measure N idle sources instead")
+    quiet.add_argument("--interval", type=int, default=60, metavar="S", help="between a source's polls; default: 60")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    options = read(words)
+    core = leave_a_core()
+    measure = idle.measure if options.idle else throughput.measure
+    with tempfile.TemporaryDirectory(prefix="collectord-benchmark-") as scratch:
+        run = partial(measure, options, core, Path(scratch))
+        try:
+            print(anyio.run(run, backend_options={"use_uvloop": True}))
+        except (throughput.Lost, Ended) as failure:
+            print(f"failed: {failure}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
