@@ -284,7 +284,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", "").strip()
     try:
         return max(0.0, float(int(text)))
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - _server_time(headers))

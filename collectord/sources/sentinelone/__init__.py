@@ -9,6 +9,10 @@ from pydantic import Field, SecretStr, field_validator
 
 from collectord.settings import MINUTE, SourceConfig, SourceSettings, parse_origin
 from collectord.source import Connect, SourceType, Stream, StreamType
+from collectord.sources.sentinelone.agents import Agents
+from collectord.sources.sentinelone.console import Console
+from collectord.sources.sentinelone.rows import ACTIVITIES, AGENTS, THREATS
+from collectord.sources.sentinelone.windows import Changes
 
 _STREAMS = ("activities", "threats", "agents")
 
@@ -39,8 +43,17 @@ def origin(config: SentinelOneConfig) -> str:
 
 
 def open_streams(settings: SourceSettings, connect: Connect) -> Mapping[str, Stream]:
-    """Build the selected streams."""
-    raise NotImplementedError
+    """Build the selected streams; they share the console: its connection, its clock and what is known of the token."""
+    config = settings.config
+    assert isinstance(config, SentinelOneConfig)
+    options = settings.options
+    console = Console(options.base_url or origin(config), config.api_secret, connect)
+    streams: dict[str, Stream] = {
+        "activities": Changes(ACTIVITIES, console, options),
+        "threats": Changes(THREATS, console, options),
+        "agents": Agents(AGENTS, console, options),
+    }
+    return {name: streams[name] for name in selected(config)}
 
 
 SOURCE_TYPE = SourceType(
