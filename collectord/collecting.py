@@ -10,7 +10,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collectord.health import HealthBoard, Resource, StreamStatus
     from collectord.outbox import Outbox, StreamKey
     from collectord.records import Batch, Cursor, Metadata, Page, Record
+    from collectord.rules import Rules
     from collectord.sink import Sink
     from collectord.source import Stream
 
@@ -59,10 +60,20 @@ class Surroundings:
     chosen: tuple[str, ...] | None
     """The sinks that this source delivers to; None: all."""
     retry: RetryPolicy
+    rules: Rules | None = None
 
     def sink_names(self) -> tuple[str, ...]:
         """Where this source's records go now."""
         return tuple(self.sinks) if self.chosen is None else self.chosen
+
+
+class _Finished(NamedTuple):
+    """A page's records on their way out."""
+
+    batches: Mapping[str, Sequence[Batch]]
+    """By sink."""
+    dropped: int
+    """Records that a rule did not let pass."""
 
 
 class Collector:
@@ -93,6 +104,7 @@ class Collector:
             error = refusal
         except GaveUp as gave_up:
             error = gave_up.error
+        self.expected_by = math.inf
         self.status.next_poll_ms = None
         return error
 
@@ -164,27 +176,31 @@ class Collector:
         records = await self._unseen(page)
         if not records and page.cursor == self._cursor:
             return
-        batches: Mapping[str, Sequence[Batch]] = {}
+        finished = _Finished({}, 0)
         if records:
             metadata = replace(self._metadata, receipt_ms=receipt_ms)
             if len(records) <= _FINISH_ON_LOOP_RECORDS:
-                batches = self._finish(records, metadata)
+                finished = self._finish(records, metadata)
             else:
-                batches = await to_thread.run_sync(self._finish, records, metadata)
+                finished = await to_thread.run_sync(self._finish, records, metadata)
         seen = None
         if records and page.remember_from_ms is not None:
             seen = _to_remember(records, page.remember_from_ms, receipt_ms)
         forget = page.remember_from_ms or 0
-        await self._around.outbox.accept(Acceptance(self.key, page.cursor, batches, seen, forget))
+        await self._around.outbox.accept(Acceptance(self.key, page.cursor, finished.batches, seen, forget))
         self._cursor = page.cursor
         if self._seen is not None:
             self._seen.remember(seen, forget)
         self.status.records_received += len(page.records)
-        self.status.records_accepted += len(records)
+        self.status.records_accepted += len(records) - finished.dropped
+        self.status.records_dropped += finished.dropped
         self.status.duplicates_suppressed += len(page.records) - len(records)
 
-    def _finish(self, records: Sequence[Record], metadata: Metadata) -> dict[str, list[Batch]]:
-        return {name: self._around.sinks[name].encode(records, metadata) for name in self._around.sink_names()}
+    def _finish(self, records: Sequence[Record], metadata: Metadata) -> _Finished:
+        """From records to batches, for each sink; may run in a thread."""
+        kept = records if self._around.rules is None else self._around.rules.apply(records)
+        batches = {name: self._around.sinks[name].encode(kept, metadata) for name in self._around.sink_names()}
+        return _Finished(batches, len(records) - len(kept))
 
     async def _unseen(self, page: Page) -> list[Record]:
         if not page.overlaps:

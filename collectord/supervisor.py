@@ -13,6 +13,7 @@ from collectord.errors import CollectordError, SourceRefused
 from collectord.health import Resource, SourceStatus, State, StreamStatus
 from collectord.metadata import metadata_of
 from collectord.outbox import StreamKey
+from collectord.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,6 +40,8 @@ class Running:
     settings: SourceSettings
     status: SourceStatus
     collectors: list[Collector] = field(default_factory=list)
+    refusal: SourceRefused | None = None
+    """What stopped all of its streams."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ended: anyio.Event = field(default_factory=anyio.Event)
 
@@ -49,7 +52,7 @@ class Running:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it rightly does nothing."""
+        """Whether it is right that its task has ended."""
         return self.status.state in {State.ERROR, State.PAUSED, State.STOPPING}
 
 
@@ -86,6 +89,8 @@ class Supervisor:
         self._types = types
         self._connect_for = connect_for
         self._group = anyio.create_task_group()
+        self._turn = anyio.Lock()
+        """A reload and a command at the same time would start a source twice."""
         self._collector: CollectorSettings | None = None
 
     async def run(self) -> None:
@@ -95,6 +100,10 @@ class Supervisor:
 
     async def apply(self, wanted: Mapping[str, SourceSettings], collector: CollectorSettings) -> Difference:
         """Make what runs be what is wanted: stop first, start later; a source in `Error` starts anew."""
+        async with self._turn:
+            return await self._apply(wanted, collector)
+
+    async def _apply(self, wanted: Mapping[str, SourceSettings], collector: CollectorSettings) -> Difference:
         everything = collector != self._collector
         self._collector = collector
         gone = [name for name in self.running if name not in wanted]
@@ -114,14 +123,18 @@ class Supervisor:
 
     async def restart(self, name: str) -> None:
         """Start a source anew, from its checkpoint; raises KeyError."""
-        settings = self.running[name].settings
-        await self._stop([name])
-        await self._start([settings])
+        async with self._turn:
+            settings = self.running[name].settings
+            await self._stop([name])
+            await self._start([settings])
 
     async def pause(self, name: str) -> None:
         """Stop collecting of a source until it is resumed; raises KeyError."""
-        await self._stop([name])
-        self.running[name].status.override = State.PAUSED
+        async with self._turn:
+            running = self.running[name]
+            await self._stop([name])
+            running.status.override = State.PAUSED
+            await self._health.close_all(running.resource)
 
     def poll(self, name: str) -> None:
         """Let all streams of a source poll now; raises KeyError."""
@@ -133,7 +146,8 @@ class Supervisor:
         now = anyio.current_time()
         return all(
             running.is_settled
-            or (not running.ended.is_set() and all(each.expected_by > now for each in running.collectors))
+            if running.ended.is_set()
+            else all(collector.expected_by > now for collector in running.collectors)
             for running in self.running.values()
         )
 
@@ -157,6 +171,7 @@ class Supervisor:
             else:
                 status.override = State.PAUSED
                 running.ended.set()
+                await self._health.close_all(running.resource)
 
     async def _guard(self, running: Running, delay: float, spread: float) -> None:
         """Hold one source's failure off the others."""
@@ -185,19 +200,20 @@ class Supervisor:
         running.collectors = self._build(running)
         running.status.streams = [collector.status for collector in running.collectors]
         running.status.override = None
-        await self._health.close(running.resource)
+        await self._health.close_all(running.resource, but=[collector.status.name for collector in running.collectors])
         async with anyio.create_task_group() as group:
             for collector in running.collectors:
                 # A stream's polls stay as far apart as they begin, so the spread never passes the interval.
                 share = min(1.0, collector.status.interval_seconds / spread)
                 group.start_soon(self._run_stream, running, collector, delay * share, group.cancel_scope)
+        for collector in running.collectors:
+            if running.refusal is not None and collector.status.error is not running.refusal:
+                await collector.stop_for(running.refusal)
 
     async def _run_stream(self, running: Running, collector: Collector, delay: float, whole: anyio.CancelScope) -> None:
         error = await collector.run(delay)
         if isinstance(error, SourceRefused) and error.whole_source:
-            for other in running.collectors:
-                if other is not collector:
-                    await other.stop_for(error)
+            running.refusal = error
             whole.cancel()
 
     def _build(self, running: Running) -> list[Collector]:
@@ -211,6 +227,7 @@ class Supervisor:
             self._sinks,
             settings.options.sinks,
             settings.options.retry.policy(kind.after_window),
+            Rules(settings.config.filters, settings.config.hashAlgorithm) if settings.config.filters else None,
         )
         return [self._collector_of(settings, kind, name, stream, around) for name, stream in streams.items()]
 
