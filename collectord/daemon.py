@@ -69,17 +69,22 @@ class Daemon:
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT; raises StateLost when nothing can be kept any more."""
         with anyio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             await self._health.load()
             await self._outbox.load()
             async with open_session() as self._session, serve(self._plant, self._socket()), self._group:
                 await self._report_quarantine()
                 self._group.start_soon(self._supervisor.run)
                 await self._apply(self._configuration)
-                for task in (self._keep_house, self._feed_watchdog, self._reload_when_asked, self._watch_store):
+                for task in (self._keep_house, self._feed_watchdog, self._watch_store):
                     self._group.start_soon(task)
                 self._notifier.ready(self._summary())
                 self._log.info("ready", sources=len(self._supervisor.running), sinks=len(self._sinks))
-                await self._obey(signals)
+                async with anyio.create_task_group() as reloading:
+                    reloading.start_soon(self._reload_when_asked)
+                    await self._obey(signals)
+                    self._notifier.stopping()
+                    reloading.cancel_scope.cancel()  # and wait for its end: two must not start and stop sources at once
                 self._group.start_soon(self._hurry, signals)
                 await self._stop()
                 self._group.cancel_scope.cancel()
@@ -101,7 +106,6 @@ class Daemon:
                     delivery.cut()
 
     async def _stop(self) -> None:
-        self._notifier.stopping()
         await self._supervisor.apply({}, self._configuration.daemon.collector)
         await self._close_sinks(list(self._deliveries), self._configuration.daemon.stop_grace)
 
@@ -146,6 +150,7 @@ class Daemon:
         await self._close_sinks(gone, SINK_CLOSE_SECONDS)
         for name in gone:
             del self._sinks[name]
+        await self._report_orphans()
         self._configuration = configuration
         self._log.info("configuration applied", sources=str(difference))
 
@@ -165,16 +170,17 @@ class Daemon:
             self._group.start_soon(delivery.run)
 
     async def _close_sinks(self, names: list[str], grace_seconds: float) -> None:
-        closing = [self._deliveries.pop(name) for name in names]
-        for delivery in closing:
+        closing = {name: self._deliveries[name] for name in names}
+        for delivery in closing.values():
             delivery.stop()
         with anyio.move_on_after(grace_seconds) as grace:
-            for delivery in closing:
+            for delivery in closing.values():
                 await delivery.ended.wait()
-        for delivery in closing:
+        for name, delivery in closing.items():
             if grace.cancelled_caught:
                 delivery.cut()
             await delivery.ended.wait()
+            del self._deliveries[name]  # only now: until it has ended, a stop or a second signal must find it
             await self._health.close_all(delivery.resource)
 
     def _connect_for(self, settings: SourceSettings) -> Connect:
@@ -189,7 +195,15 @@ class Daemon:
             f"the state store was damaged; it lies in {self._store.quarantined}, and what could be read of it was taken"
             " over: some records may be delivered twice"
         )
-        await self._health.warn(self._resource, [Notice("StateDamaged", text)])
+        await self._health.warn(self._resource, [Notice("StateDamaged", text)], place="state")
+
+    async def _report_orphans(self) -> None:
+        orphans = {
+            name: backlog.records for name, backlog in self._outbox.by_sink.items() if name not in self._deliveries
+        }
+        text = "; ".join(f"{records} records wait for sink {name}" for name, records in orphans.items() if records)
+        said = f"{text}, which is not configured any more: bring it back under this name, and they are delivered"
+        await self._health.warn(self._resource, [Notice("OrphanedRecords", said)] if text else [], place="outbox")
 
     async def _keep_house(self) -> None:
         while True:
