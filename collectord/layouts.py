@@ -5,6 +5,7 @@ Envelope and raw join bytes: the vendor's object passes through as it was receiv
 
 from __future__ import annotations
 
+import re
 from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Literal
 
@@ -51,12 +52,13 @@ def _heads(records: Sequence[Record], metadata: Metadata) -> Iterator[str]:
         _stream=metadata.stream,
     )
     siem = "".join(f",{quote(key)}:{quote(value)}" for key, value in metadata.siem.items())
-    after_time = f',"_receiptTime":{metadata.receipt_ms}{siem}'
+    receipt = f',"_receiptTime":{metadata.receipt_ms}'
     data_type = f',"_siemDataType":{quote(metadata.data_type)}' if metadata.data_type else ""
     for record in records:
+        repaired = ',"_repaired":true' if record.repaired else ""
         time = "" if record.time_ms is None else f',"_messageTime":{record.time_ms}'
         event_id = f',"_siemEventID":{quote(record.event_id)}' if siem and record.event_id is not None else ""
-        yield f'{before_id},"_id":{quote(record.id)}{time}{after_time}{event_id}{data_type}'
+        yield f'{before_id},"_id":{quote(record.id)}{time}{receipt}{repaired}{siem}{event_id}{data_type}'
 
 
 def _members(**values: str | None) -> str:
@@ -77,18 +79,19 @@ def _flat(records: Sequence[Record], metadata: Metadata) -> Iterator[Line]:
 def _beside(raw: bytes | msgspec.Raw, fields: Mapping[str, str]) -> bytes:
     """The custom fields and the event's own members, to stand behind ours in one object.
 
-    No key comes twice: a custom field gives way to the event's own, and an event's key that is one of ours is delivered
-    as `event.<key>`. An event that is no readable object stands whole under `event`.
+    No key comes twice: an event's key that is one of ours is delivered as `event.<key>`, and a custom field gives way
+    to any other key. An event that is no readable object stands whole under `event`.
     """
     try:
-        own = _OBJECT.decode(raw)
-    except msgspec.MsgspecError:
-        return b',"event":' + bytes(raw)
-    custom = "".join(f",{quote(key)}:{quote(value)}" for key, value in fields.items() if key not in own)
-    members = [
-        f",{quote(f'event.{key}' if key in _OURS else key)}:".encode() + bytes(value) for key, value in own.items()
-    ]
-    return custom.encode() + b"".join(members)
+        own = {_renamed(key): bytes(value) for key, value in _OBJECT.decode(raw).items()}
+    except (msgspec.MsgspecError, RecursionError):
+        own = {"event": bytes(raw)}
+    custom = {key: quote(value).encode() for key, value in fields.items() if key not in _OURS and key not in own}
+    return b"".join(b",%s:%s" % (quote(key).encode(), value) for key, value in [*custom.items(), *own.items()])
+
+
+def _renamed(key: str) -> str:
+    return f"event.{key}" if _TAKEN.fullmatch(key) else key
 
 
 def _raw(records: Sequence[Record], _metadata: Metadata) -> Iterator[Line]:
@@ -105,6 +108,7 @@ _OURS = frozenset(
         "_id",
         "_messageTime",
         "_receiptTime",
+        "_repaired",
         "_siemVendor",
         "_siemProduct",
         "_siemFormat",
@@ -112,5 +116,7 @@ _OURS = frozenset(
         "_siemDataType",
     }
 )
+_TAKEN = re.compile(rf"(?:event\.)*(?:{'|'.join(_OURS)})")
+"""Our keys, and what such a key of an event's own becomes: moved as well, no two can meet."""
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LAYOUTS = {"envelope": _envelope, "flat": _flat, "raw": _raw}

@@ -17,6 +17,7 @@ ORDER = (
     "_id",
     "_messageTime",
     "_receiptTime",
+    "_repaired",
     "_siemVendor",
     "_siemProduct",
     "_siemFormat",
@@ -114,4 +115,6 @@ def _has_its_type(name: str, value: Any) -> bool:
         return isinstance(value, _Members) and all(isinstance(text, str) for _, text in value)
     if name in _INTEGERS:
         return type(value) is int
+    if name == "_repaired":
+        return value is True
     return isinstance(value, str) and value != ""

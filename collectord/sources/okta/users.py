@@ -9,10 +9,10 @@ import anyio
 import msgspec
 
 from collectord.errors import CollectordError, SourceError, SourceUnavailable
-from collectord.records import Cursor, Page, Record, digest, parse_time
+from collectord.records import Cursor, Page, Record, Repaired, digest, parse_time
 from collectord.source import AT_REST
 from collectord.sources.okta.api import LIMIT, failure_of
-from collectord.splitting import Malformed, Slice, heads, on_one_line, slices
+from collectord.splitting import Malformed, Slice, heads, slices
 
 if TYPE_CHECKING:
     from collectord.client import Client, Response
@@ -72,7 +72,7 @@ class Users:
         return "the token may read users"
 
     async def _join_groups(self, elements: list[Slice], described: list[_User]) -> list[Record]:
-        joined: list[bytes] = [bytes(element) for element in elements]
+        joined = list(elements)
         failed: list[CollectordError] = []
 
         async def join(number: int, user: str, group: anyio.abc.TaskGroup) -> None:
@@ -93,10 +93,10 @@ class Users:
             raise failed[0]
         return [_record(raw, user) for raw, user in zip(joined, described, strict=True)]
 
-    async def _groups(self, user: str) -> bytes | None:
-        """The groups of a user as a JSON list; None: the user was deleted since the list was made."""
+    async def _groups(self, user: str) -> list[Slice] | None:
+        """The groups of a user; None: the user was deleted since the list was made."""
         path = GROUPS.format(id=quote(user, safe=""))
-        parts: list[bytes] = []
+        groups: list[Slice] = []
         target: str | None = path
         while target is not None:
             response = await self._client.get(target, bucket=GROUPS, headers=_HEADERS)
@@ -105,13 +105,12 @@ class Users:
             if response.status != 200:
                 raise failure_of(response, "the groups of users")
             try:
-                slices(response.body)
+                groups += slices(response.body)
             except Malformed as error:
                 raise SourceUnavailable(f"the groups of a user are no JSON list: {error}") from None
-            parts.append(on_one_line(response.body.strip())[1:-1])
             following = response.links.get("next")
             target = None if following is None else self._client.target_of(following, path)[0]
-        return b"[" + b",".join(part for part in parts if part.strip()) + b"]"
+        return groups
 
     def _failure(self, response: Response) -> SourceError:
         if response.status == 500:  # the list took too long [OKU-25]
@@ -119,13 +118,14 @@ class Users:
         return failure_of(response, "users")
 
 
-def _with_groups(user: bytes, groups: bytes) -> bytes:
-    inside = user.rstrip()[:-1]
+def _with_groups(user: Slice, groups: list[Slice]) -> bytes:
+    inside = bytes(user).rstrip()[:-1]
     comma = b"" if inside.strip() == b"{" else b","
-    return inside + comma + b'"groups":' + groups + b"}"
+    whole = inside + comma + b'"groups":[' + b",".join(groups) + b"]}"
+    return Repaired(whole) if any(isinstance(part, Repaired) for part in (user, *groups)) else whole
 
 
-def _record(raw: bytes, user: _User) -> Record:
+def _record(raw: Slice, user: _User) -> Record:
     # A change of groups does not move `lastUpdated`, so only the content tells one version from another.
     content = digest(raw)
     named = isinstance(user.id, str) and user.id
