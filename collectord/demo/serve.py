@@ -27,6 +27,7 @@ from collectord.demo.knobs import turn
 from collectord.demo.simulator import Simulator
 
 SUBJECTS = {
+    "netskope": ("collectord.demo.netskope", "NetskopeSimulator"),
     "okta": ("collectord.demo.okta", "OktaSimulator"),
     "sink": ("collectord.demo.sink", "NdjsonSink"),
 }

@@ -243,8 +243,8 @@ class Iterator:
         if many or now - self._conflict_since >= _CONFLICTS_SECONDS:
             message = (
                 f"another collector uses this index or token on {self._path} (409 for 10 minutes)"
-                f"{request_id(response)}: stop it, or give each its own token and state directory; two that share an index lose events to each"
-                " other"
+                f"{request_id(response)}: stop it, or give each its own token and state directory; two that share an"
+                " index lose events to each other"
             )
         else:
             message = f"another request on {self._path} is in progress (409){request_id(response)}"
