@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ SOURCES = "sources.d"
 SOCKET = "collectord.sock"
 RUNTIME_DIRECTORY = "/run/collectord"
 STATE_DIRECTORY = "/var/lib/collectord"
+MAX_SOCKET_BYTES = 107
+"""Of a Unix socket's path on Linux."""
 
 
 def resolve(settings: DaemonSettings, base: Path, environment: Environment, report: Report) -> DaemonSettings:
@@ -27,6 +30,9 @@ def resolve(settings: DaemonSettings, base: Path, environment: Environment, repo
         socket = base / settings.management.socket
     else:
         socket = Path(_first(environment.runtime_directory) or state) / SOCKET
+    if len(os.fsencode(socket)) > MAX_SOCKET_BYTES:
+        said = f"the path of the socket is longer than {MAX_SOCKET_BYTES} bytes: set management.socket to a shorter one"
+        report.fault(("management", "socket"), said)
     return settings.model_copy(
         update={
             "sources": str(base / settings.sources),
