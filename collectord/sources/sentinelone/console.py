@@ -274,7 +274,7 @@ class Rests:
 
 
 def _next_cursor(envelope: _Envelope) -> str | None:
-    """What leads on; raises Malformed or _ErrorInside when this is no whole page: taken for one it would be the last."""
+    """What leads on; raises when this is no whole page, lest it be taken for the last one."""
     if envelope.errors:
         raise _ErrorInside
     if envelope.data is None:
