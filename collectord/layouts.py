@@ -57,7 +57,7 @@ def _heads(records: Sequence[Record], metadata: Metadata) -> Iterator[str]:
     for record in records:
         repaired = ',"_repaired":true' if record.repaired else ""
         time = "" if record.time_ms is None else f',"_messageTime":{record.time_ms}'
-        event_id = f',"_siemEventID":{quote(record.event_id)}' if siem and record.event_id is not None else ""
+        event_id = f',"_siemEventID":{quote(record.event_id)}' if siem and record.event_id else ""
         yield f'{before_id},"_id":{quote(record.id)}{time}{receipt}{repaired}{siem}{event_id}{data_type}'
 
 
