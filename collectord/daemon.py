@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from functools import partial
@@ -50,6 +51,7 @@ class Daemon:
         self._path = path
         self._environment = environment
         self._configuration = configuration
+        self._began_with = configuration.daemon
         self._store = store
         self._notifier = Notifier(environment.notify_socket)
         self._log = log.get()
@@ -68,7 +70,8 @@ class Daemon:
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT; raises StateLost when nothing can be kept any more."""
-        with anyio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
+        hear = anyio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+        with contextlib.closing(self._notifier), hear as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             await self._health.load()
             await self._outbox.load()
@@ -89,7 +92,6 @@ class Daemon:
                 await self._stop()
                 self._group.cancel_scope.cancel()
             await self._back_up()
-        self._notifier.close()
 
     async def _obey(self, signals: AsyncIterator[signal.Signals]) -> None:
         async for number in signals:
@@ -126,12 +128,18 @@ class Daemon:
             text = f"the configuration has {len(error.faults)} faults, the first is {error.faults[0]}; what ran runs on"
             await self._health.warn(self._resource, [Notice("ConfigurationRefused", text)])
             return
-        await self._health.warn(self._resource, self._needing_restart(configuration))
+        await self._rename(configuration.daemon.collector.name)
+        await self._health.warn(self._resource, self._needing_restart(configuration.daemon))
         await self._apply(configuration)
 
-    def _needing_restart(self, new: Configuration) -> list[Notice]:
-        old = self._configuration.daemon
-        changed = [name for name in ("state", "management") if getattr(old, name) != getattr(new.daemon, name)]
+    async def _rename(self, name: str) -> None:
+        if name != self._resource.name:
+            await self._health.close_all(self._resource)
+            self._resource = Resource("Collector", 1, name)
+            self._plant.collector_name = name
+
+    def _needing_restart(self, new: DaemonSettings) -> list[Notice]:
+        changed = [name for name in ("state", "management") if getattr(self._began_with, name) != getattr(new, name)]
         if not changed:
             return []
         return [

@@ -20,7 +20,7 @@ from collectord.errors import CollectordError, ErrorType, StoreError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from collectord.records import Notice
     from collectord.store import Store
@@ -235,9 +235,9 @@ class HealthBoard:
             if key[:2] == (resource, place) and event.severity == "Error":
                 await self._close(key)
 
-    async def close_all(self, resource: Resource) -> None:
-        """Close whatever is open about a resource that is gone or starts anew."""
-        for key in [key for key in self.open_events if key.resource == resource]:
+    async def close_all(self, resource: Resource, *, but: Collection[str] = ()) -> None:
+        """Close whatever is open about a resource that is gone, paused or started anew, but for some places."""
+        for key in [key for key in self.open_events if key.resource == resource and key.place not in but]:
             await self._close(key)
 
     async def _note(self, key: _Key, severity: str, error: CollectordError, next_step: str) -> None:
@@ -272,7 +272,9 @@ class HealthBoard:
         await self._changed(event)
 
     async def _close(self, key: _Key) -> None:
-        event = self.open_events.pop(key)
+        event = self.open_events.pop(key, None)
+        if event is None:  # another task was quicker
+            return
         event.closed_ms = time.time_ns() // 1_000_000
         self.recent.append(event.as_dict())
         self._log.info(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,17 +28,18 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
     # Imported here: `check` need not wait for the whole daemon.
     from collectord import daemon
 
+    os.umask(0o077)  # whatever the daemon makes is its own alone
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # a reload waits until somebody is there to do it
     log.configure("info", "auto", frozenset())
+    code = 0
     try:
         configuration = config.load(options.config, environment)
+        log.configure(configuration.daemon.log.level, configuration.daemon.log.format, configuration.secrets)
+        anyio.run(daemon.run, options.config, environment, configuration, backend_options={"use_uvloop": True})
     except ConfigError as error:
         for fault in error.faults:
             log.get().error("configuration fault", file=fault.file, place=fault.place, reason=fault.reason)
-        return EXIT_CONFIG
-    log.configure(configuration.daemon.log.level, configuration.daemon.log.format, configuration.secrets)
-    code = 0
-    try:
-        anyio.run(daemon.run, options.config, environment, configuration, backend_options={"use_uvloop": True})
+        code = EXIT_CONFIG
     except StoreUnusable as error:
         log.get().error("cannot start", reason=error.message)
         code = EXIT_CONFIG

@@ -10,6 +10,7 @@ import anyio
 import orjson
 from aiohttp import web
 
+from collectord.errors import ConfigError, Fault
 from collectord.management import views
 
 if TYPE_CHECKING:
@@ -37,18 +38,26 @@ class ApiError(Exception):
 
 @contextlib.asynccontextmanager
 async def serve(plant: Plant, socket: Path) -> AsyncIterator[None]:
-    """Serve while the context lasts; the socket is there when it begins."""
+    """Serve while the context lasts; the socket is there when it begins. Raises ConfigError when it cannot be."""
     runner = web.AppRunner(application(plant), access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    path = anyio.Path(socket)
-    await path.unlink(missing_ok=True)
     try:
-        await web.UnixSite(runner, str(socket)).start()
-        await path.chmod(SOCKET_MODE)
+        await _listen(runner, socket)
         yield
     finally:
         await runner.cleanup()
+        await anyio.Path(socket).unlink(missing_ok=True)
+
+
+async def _listen(runner: web.AppRunner, socket: Path) -> None:
+    path = anyio.Path(socket)
+    try:
         await path.unlink(missing_ok=True)
+        await web.UnixSite(runner, str(socket)).start()
+        await path.chmod(SOCKET_MODE)
+    except OSError as error:
+        reason = f"the socket {socket} cannot be made: {error.strerror or error}"
+        raise ConfigError([Fault("collectord.yaml", "management.socket", reason)]) from None
 
 
 def application(plant: Plant) -> web.Application:
@@ -105,9 +114,15 @@ class _Api:
         return _json({"alive": alive}, 200 if alive else 503)
 
     async def act(self, request: web.Request) -> web.Response:
-        running = self._source(request.match_info["source"])
-        name = running.settings.name
-        match request.match_info["action"]:
+        name = self._source(request.match_info["source"]).settings.name
+        try:
+            await self._act(name, request.match_info["action"])
+            return _json({"source": views.source_of(self._plant, name)})
+        except KeyError:  # a reload took it away in the meantime
+            raise self._unknown(name) from None
+
+    async def _act(self, name: str, action: str) -> None:
+        match action:
             case "restart":
                 await self._plant.supervisor.restart(name)
                 self._plant.retry_sinks()
@@ -119,11 +134,13 @@ class _Api:
                 self._plant.supervisor.poll(name)
             case _:
                 raise ApiError(404, "notfound", f"there is no such action; choose one of {', '.join(_ACTIONS)}")
-        return _json({"source": views.source_of(self._plant, name)})
 
     def _source(self, wanted: str) -> Running:
         for name, running in self._plant.supervisor.running.items():
             if wanted in {name, str(running.status.id)}:
                 return running
+        raise self._unknown(wanted)
+
+    def _unknown(self, wanted: str) -> ApiError:
         known = ", ".join(sorted(self._plant.supervisor.running)) or "none"
-        raise ApiError(404, "InvalidSource", f"there is no source {wanted}; there is: {known}")
+        return ApiError(404, "InvalidSource", f"there is no source {wanted}; there is: {known}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collectord.supervisor import Supervisor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plant:
     """The running daemon, as far as it is looked at and acted upon."""
 

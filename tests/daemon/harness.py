@@ -331,7 +331,9 @@ class Site:
             self.secrets.append(path.read_text())
         return path.read_text()
 
-    def configure(self, *, sinks: dict[str, Any] | None = None, sink: dict[str, Any] | None = None, **parts: Any) -> None:
+    def configure(
+        self, *, sinks: dict[str, Any] | None = None, sink: dict[str, Any] | None = None, **parts: Any
+    ) -> None:
         """Write collectord.yaml; `sink` changes the one sink, `parts` are added."""
         default = {"default": self.sink_settings(self.sink, **(sink or {}))}
         document = {

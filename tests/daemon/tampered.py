@@ -9,13 +9,15 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import anyio
 
 from collectord import cli, collecting, config
 from collectord.outbox import Acceptance, Outbox
-from collectord.sources import okta
+from collectord.sources.okta.events import Events
 from collectord.store import Store
 
 FETCHES = 3
@@ -29,20 +31,25 @@ def say(event: str) -> None:
     print(json.dumps({"level": "info", "event": event}), file=sys.stderr, flush=True)
 
 
+def change(owner: Any, name: str, by: Callable[[Any], Any]) -> None:
+    """Put what `by` makes of it in the place of something that stands in a class or module."""
+    setattr(owner, name, by(getattr(owner, name)))
+
+
 def after_some_fetches(then: Callable[[], Any]) -> None:
     """Let the fourth fetch do something else."""
-    fetch = okta.Events.fetch
-    counted = 0
+    counted = count(1)
 
-    async def tampered(self: okta.Events, cursor: Any) -> Any:
-        nonlocal counted
-        counted += 1
-        if counted == FETCHES + 1:
-            say("it happens")
-            await then()
-        return await fetch(self, cursor)
+    def tamper(fetch: Any) -> Any:
+        async def tampered(self: Events, cursor: Any) -> Any:
+            if next(counted) == FETCHES + 1:
+                say("it happens")
+                await then()
+            return await fetch(self, cursor)
 
-    okta.Events.fetch = tampered  # type: ignore[method-assign]
+        return tampered
+
+    change(Events, "fetch", tamper)
 
 
 def blocking_stream() -> None:
@@ -71,42 +78,47 @@ def failing_stream() -> None:
 
 def slow_start() -> None:
     """A state store that takes its time."""
-    open_store = Store.open
 
-    def slowly(directory: Any) -> Store:
-        say("opening")
-        time.sleep(1)
-        return open_store(directory)
+    def tamper(open_store: Any) -> Any:
+        def slowly(directory: Path) -> Store:
+            say("opening")
+            time.sleep(1)
+            store: Store = open_store(directory)
+            return store
 
-    Store.open = slowly  # type: ignore[method-assign,assignment]
+        return slowly
+
+    change(Store, "open", tamper)
 
 
 def slow_reload() -> None:
     """Files on a slow disk."""
-    load = config.load
-    loaded = 0
+    loads = count()
 
-    def slowly(*arguments: Any) -> Any:
-        nonlocal loaded
-        loaded += 1
-        if loaded > 1:
-            say("reloading")
-            time.sleep(RELOAD_SECONDS)
-        return load(*arguments)
+    def tamper(load: Any) -> Any:
+        def slowly(*arguments: Any) -> Any:
+            if next(loads):
+                say("reloading")
+                time.sleep(RELOAD_SECONDS)
+            return load(*arguments)
 
-    config.load = slowly
+        return slowly
+
+    change(config, "load", tamper)
 
 
 def cursor_before_the_batch() -> None:
     """The mistake that every other collector made once: the place is saved before what was found there."""
-    accept = Outbox.accept
 
-    async def in_two_steps(self: Outbox, page: Acceptance) -> None:
-        await accept(self, Acceptance(page.key, page.cursor))
-        await anyio.sleep(0.01)
-        await accept(self, page)
+    def tamper(accept: Any) -> Any:
+        async def in_two_steps(self: Outbox, page: Acceptance) -> None:
+            await accept(self, Acceptance(page.key, page.cursor))
+            await anyio.sleep(0.01)
+            await accept(self, page)
 
-    Outbox.accept = in_two_steps  # type: ignore[method-assign]
+        return in_two_steps
+
+    change(Outbox, "accept", tamper)
 
 
 if __name__ == "__main__":

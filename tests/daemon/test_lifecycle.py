@@ -1,7 +1,6 @@
 """Start, reload and stop of the daemon as systemd and an operator see them."""
 
 import json
-import os
 import signal
 import stat
 import threading
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from collectord.demo.faults import Slow, Status
-from tests.daemon.harness import SECONDS, Daemon, Site, eventually, source_document
+from tests.daemon.harness import Daemon, Site, eventually, source_document
 
 UNAVAILABLE = Status(503)
 FOR_EVER = {"times": None}
@@ -117,7 +116,8 @@ def test_socket_that_cannot_be_made_ends_with_78_and_one_clear_line(site):
     site.configure(management={"socket": str(site.folder / ("long" * 30))})
     daemon = site.launch()
     assert daemon.wait() == 78
-    assert "management.socket" in daemon.log()[-1]["reason"]
+    (line,) = daemon.log("configuration fault")
+    assert line["place"] == "management.socket"
 
 
 def test_socket_is_for_owner_and_group_and_takes_the_place_of_a_stale_one(site, running):
@@ -339,6 +339,16 @@ def test_changed_collector_restarts_every_source(site, running):
     running.reload()
     assert RESTARTED in running.log("configuration applied")[-1]["sources"]
     assert running.status()["collector"]["name"] == "soc-2"
+
+
+def test_change_that_needs_a_restart_is_said_until_it_is_undone(site, running):
+    site.configure(management={"socket": str(site.folder / "other.sock")})
+    running.reload()
+    running.reload()
+    assert running.open_events("soc-1").keys() == {"RestartNeeded"}
+    site.configure()
+    running.reload()
+    assert running.open_events() == {}
 
 
 @pytest.mark.parametrize("fault", ["broken", "unknown key", "gone credential"])
