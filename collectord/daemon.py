@@ -247,27 +247,16 @@ class Daemon:
         return ", ".join(parts)
 
     def _socket(self) -> Path:
-        return socket_path(self._configuration.daemon, self._environment)
-
-
-def state_directory(settings: DaemonSettings, environment: Environment) -> Path:
-    """Where the state store lies; systemd may name several folders, the first is ours."""
-    chosen = settings.state.directory or (environment.state_directory or "").split(":")[0]
-    return Path(chosen)
-
-
-def socket_path(settings: DaemonSettings, environment: Environment) -> Path:
-    """Where the daemon listens for the command line."""
-    if settings.management.socket:
-        return Path(settings.management.socket)
-    if environment.runtime_directory:
-        return Path(environment.runtime_directory.split(":")[0]) / "collectord.sock"
-    return state_directory(settings, environment) / "collectord.sock"
+        socket = self._configuration.daemon.management.socket
+        assert socket is not None  # resolved when the files were read
+        return Path(socket)
 
 
 async def run(path: Path, environment: Environment, configuration: Configuration) -> None:
     """Open the state store and run; raises StoreUnusable when it cannot be used."""
-    store = await to_thread.run_sync(Store.open, state_directory(configuration.daemon, environment))
+    directory = configuration.daemon.state.directory
+    assert directory is not None  # resolved when the files were read
+    store = await to_thread.run_sync(Store.open, Path(directory))
     lost = False
     try:
         await Daemon(path, environment, configuration, store).run()

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from collectord.settings import Environment
 
+UNIT_CREDENTIALS = "/run/credentials/collectord.service"
+"""Where systemd keeps the running unit's credentials; root may look there, and check with them."""
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
 """`EX_CONFIG` of sysexits.h; the unit file keeps systemd from starting again on it."""
@@ -51,6 +53,8 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
 
 def check(options: argparse.Namespace, environment: Environment) -> int:
     """`collectord check [--connect]`."""
+    if environment.credentials_directory is None and os.access(UNIT_CREDENTIALS, os.R_OK | os.X_OK):
+        environment = environment.model_copy(update={"credentials_directory": UNIT_CREDENTIALS})
     try:
         configuration = config.load(options.config, environment)
     except ConfigError as error:

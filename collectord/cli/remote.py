@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from collectord.cli import tables
-from collectord.config import documents
-from collectord.config.wording import Report
+from collectord.config import find_socket
 
 if TYPE_CHECKING:
     import argparse
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 15.0
 WATCH_SECONDS = 2.0
-UNIT_RUNTIME_DIRECTORY = "/run/collectord"
-"""`RuntimeDirectory=` of the unit file."""
 
 
 class Unanswered(Exception):
@@ -80,7 +77,7 @@ def act(options: argparse.Namespace, environment: Environment) -> int:
     """`collectord restart|pause|resume|poll SOURCE`."""
     target = f"/api/v1/collectors/1/sources/{quote(options.source, safe='')}/action/{options.action}"
     try:
-        answer = ask(_socket(options, environment), "POST", target)
+        answer = ask(find_socket(options.config, environment), "POST", target)
     except Unanswered as error:
         print(f"collectord: {error}", file=sys.stderr)
         return 1
@@ -90,7 +87,7 @@ def act(options: argparse.Namespace, environment: Environment) -> int:
 
 def _show(options: argparse.Namespace, environment: Environment, target: str, table: Any) -> int:
     try:
-        answer = ask(_socket(options, environment), "GET", target)
+        answer = ask(find_socket(options.config, environment), "GET", target)
     except Unanswered as error:
         print(f"collectord: {error}", file=sys.stderr)
         return 1
@@ -99,24 +96,3 @@ def _show(options: argparse.Namespace, environment: Environment, target: str, ta
     else:
         table(answer)
     return 0
-
-
-def _socket(options: argparse.Namespace, environment: Environment) -> Path:
-    """Where the daemon listens: as its file says, else where systemd's unit puts it, else in the state directory.
-
-    The file is only looked at, not checked: who asks for the status need not be able to read its credentials.
-    """
-    tree = documents.read(options.config, Report(str(options.config))) if options.config.is_file() else {}
-    socket_, directory = _text_at(tree, "management", "socket"), _text_at(tree, "state", "directory")
-    if socket_:
-        return Path(socket_)
-    folders = [*(environment.runtime_directory or "").split(":")[:1], UNIT_RUNTIME_DIRECTORY]
-    folders += [directory, *(environment.state_directory or "").split(":")[:1]]
-    candidates = [Path(folder) / "collectord.sock" for folder in folders if folder]
-    return next((path for path in candidates if path.exists()), candidates[0])
-
-
-def _text_at(tree: object, *keys: str) -> str:
-    for key in keys:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree if isinstance(tree, str) else ""

@@ -161,6 +161,7 @@ class _Reading:
         checks.source(row, config, options, entry.options.place, report)
         if config is None:
             return None
+        checks.rules(config, entry.config, report)
         return SourceSettings(type=row.name, config=config, options=options, file=report.file)
 
     def _claim(self, entry: Entry, report: Report) -> None:

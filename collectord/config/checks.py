@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 
 from collectord.config.references import MIN_SECRET_CHARACTERS
 from collectord.config.wording import Part, Place, Report, did_you_mean
+from collectord.rules import fault_of
 from collectord.settings import DaemonSettings, SourceConfig, SourceOptions, is_loopback, parse_url
 from collectord.source import SourceType
 
@@ -39,6 +40,14 @@ def source(row: SourceType, config: SourceConfig | None, options: SourceOptions,
         report.fault((*place, "page_size"), f"must be at most {most}, the most that {row.name} gives")
     if isinstance(options.start, str) and datetime.fromisoformat(options.start) > datetime.now(UTC):
         report.fault((*place, "start"), "must not lie in the future")
+
+
+def rules(config: SourceConfig, part: Part, report: Report) -> None:
+    """Report every processing rule that cannot work."""
+    for number, rule in enumerate(config.filters):
+        said = fault_of(rule)
+        if said is not None:
+            report.fault(part.at(("filters", number, "regexp")), said)
 
 
 def sinks_exist(names: Collection[str], known: Collection[str] | None, place: Place, report: Report) -> None:
