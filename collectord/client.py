@@ -6,6 +6,7 @@ header, inflate a bomb, take a body that ended early for a whole one, and repeat
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import ssl
@@ -284,7 +285,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", "").strip()
     try:
         return max(0.0, float(int(text)))
-    except (ValueError, OverflowError):
+    except OverflowError:
+        return math.inf
+    except ValueError:
         pass
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - _server_time(headers))
