@@ -171,8 +171,8 @@ class NetskopeSimulator(Simulator):
     def told_to_wait(self, answer: Answer) -> float | None:
         told = super().told_to_wait(answer)
         left, resets = answer.values("RateLimit-Remaining"), answer.values("RateLimit-Reset")
-        if told is None and left == ["0"] and resets:
-            return float(resets[0])
+        if told is None and left[-1:] == ["0"] and float(resets[-1]) <= self.longest_wait_seconds:
+            return float(resets[-1])
         return told
 
     # ------------------------------------------------------------------------- what became of an answer on its way

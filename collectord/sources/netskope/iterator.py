@@ -37,7 +37,8 @@ RESEND_PATIENCE_SECONDS = HOUR
 """When `resend` has failed for so long while the endpoint is otherwise well, the page is given up for a new start."""
 _OVERLAP_SECONDS = 10 * MINUTE
 """A new start goes by the events' own time, and they arrive five minutes late [demisto's samples]."""
-_BEHIND_SECONDS = 10 * MINUTE
+_CAUGHT_UP_SECONDS = 10 * MINUTE
+"""Twice the interval: a mark that goes with the clock alone makes no larger step, and is no further behind."""
 _VALIDATION_INDEX = "collectord-validation"
 _NEXT, _RESEND = "next", "resend"
 _SAME_BAD_REQUESTS = 3
@@ -63,7 +64,7 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     pages: int = 0
     digest: str = ""
     """Of the last page with records that was accepted."""
-    hwm: int | None = None
+    hwm: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Up to when the vendor said to have delivered, epoch seconds."""
     replay_to: int | None = None
     """What was collected before is collected again up to here; known records are left out."""
@@ -165,9 +166,10 @@ class Iterator:
         if operation == _NEXT:
             self._count_repetitions(place, export)
         hwm = place.hwm if export.hwm is None else export.hwm
-        # An hour without events is an empty page too: only when the vendor's own mark stands still is there no more.
-        behind = hwm is not None and hwm != place.hwm and server_time - hwm > _BEHIND_SECONDS
-        more = bool(export.records) or operation != _NEXT or behind
+        # An hour without events is an empty page too: while the vendor's own mark is on its way, there may be more.
+        step = 0 if hwm is None else hwm - (place.hwm or place.epoch)
+        on_its_way = hwm is not None and step != 0 and max(step, server_time - hwm) > _CAUGHT_UP_SECONDS
+        more = bool(export.records) or operation != _NEXT or on_its_way
         replaying = place.replay_to is not None and more and (hwm is None or hwm < place.replay_to)
         following = msgspec.structs.replace(
             place,

@@ -71,7 +71,7 @@ def read(stream: str, response: Response) -> Export:
         raise SourceUnavailable(
             f"{where} is {reason}{request_id(response)}; is tenantID right, and the REST API of the tenant on?"
         ) from None
-    if envelope.ok not in {1, "1"} if isinstance(envelope.ok, int | str) else True:
+    if envelope.ok is not True and number(envelope.ok) != 1:
         raise SourceUnavailable(f"{where} is not ok{request_id(response)}", info=said_by(response.body))
     records = _records(stream, response.body, elements)
     wait = number(envelope.wait_time)
