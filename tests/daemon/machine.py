@@ -7,12 +7,15 @@ folder /etc/collectord are bound into it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,8 +67,6 @@ def install(into: Path, python: Path) -> None:
 
     A private mount namespace puts it there for as long as that takes, since scripts in it hold its path.
     """
-    made = not HOME.exists()
-    HOME.mkdir(exist_ok=True)
     pip = f"{sys.executable} -m pip --disable-pip-version-check --quiet --python {HOME}/bin/python"
     script = f"""
         mount --bind {into} {HOME}
@@ -73,14 +74,24 @@ def install(into: Path, python: Path) -> None:
         {pip} install --require-hashes --requirement requirements.txt
         PATH={HOME}/bin:$PATH {pip} install --no-deps --no-build-isolation .
     """
-    try:
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-ec", script], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-    finally:
-        if made:
-            HOME.rmdir()
+    with mount_point():
+        command = ["unshare", "--mount", "sh", "-ec", script]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def mount_point() -> Iterator[None]:
+    """/opt/collectord, be it for so long only. One run at a time: removing it would undo another's mount."""
+    with Path(tempfile.gettempdir(), "collectord-tests.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = not HOME.exists()
+        HOME.mkdir(exist_ok=True)
+        try:
+            yield
+        finally:
+            if made:
+                HOME.rmdir()
 
 
 class Machine:
@@ -94,7 +105,7 @@ class Machine:
         """What it printed; `check` fails the test with what it complained of."""
         done = subprocess.run(
             ["nsenter", "--target", str(self.pid), "--all", *command],
-            capture_output=True, text=True, check=False, input=given, timeout=timeout,
+            capture_output=True, text=True, check=False, input=given, timeout=timeout, start_new_session=True,
         )  # fmt: skip
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout if check else f"{done.stdout}{done.stderr}"
@@ -117,6 +128,13 @@ class Machine:
 
     def main_pid(self) -> int:
         return int(self.show("MainPID"))
+
+    def kill(self, word: str) -> int:
+        """Send the main process a signal; its number in the machine."""
+        pid = self.main_pid()
+        assert pid > 1, "not running: 0 would be this test's own process group"
+        self.run("kill", f"-{word}", str(pid))
+        return pid
 
     def drop_in(self, text: str) -> None:
         """As `systemctl edit --runtime` would."""
@@ -158,13 +176,15 @@ def booted(program: Path, python: Path, configuration: Path, console: Path) -> I
     ]
     if python.parts[1] != "usr":  # the tool cache of a CI runner
         binds.append(f"--bind-ro={python.parent.parent}")
-    command = [
-        *("systemd-nspawn", "--quiet", "--directory=/", "--volatile=yes", "--register=no", "--keep-unit"),
-        *("--console=pipe", f"--machine=collectord-{os.getpid()}", *binds),
-        *("--boot", "systemd.unit=basic.target", "systemd.mask=systemd-firstboot.service"),
-    ]
+    command = (
+        "setpriv --pdeathsig=TERM systemd-nspawn --quiet --directory=/ --volatile=yes --register=no --keep-unit"
+        f" --console=pipe --machine=collectord-{os.getpid()} {shlex.join(binds)}"
+        " --boot systemd.unit=basic.target systemd.mask=systemd-firstboot.service"
+    )
     with console.open("wb") as output:
-        container = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/")
+        container = subprocess.Popen(
+            shlex.split(command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
     leader = 0
     try:
         if (
