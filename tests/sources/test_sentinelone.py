@@ -563,7 +563,8 @@ async def test_bombed_or_giant_page_is_too_large_and_the_cursor_stays(fault, err
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(
-    ("told", "least", "most"), [("7", 7, 9), (None, 30, 32), ("9" * 9, 3600, 3602), ("9" * 400, 3600, 3602), ("-5", 1, 3)]
+    ("told", "least", "most"),
+    [("7", 7, 9), (None, 30, 32), ("9" * 9, 3600, 3602), ("9" * 400, 3600, 3602), ("-5", 1, 3)],
 )
 async def test_429_rests_as_told_or_half_a_minute(told, least, most):
     async with console(gzip=False) as s1, one(s1, "activities", calm=True) as stream:
