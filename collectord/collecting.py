@@ -17,6 +17,7 @@ from anyio import to_thread
 
 from collectord.backoff import GaveUp, Nap, retry
 from collectord.errors import (
+    CheckpointLost,
     CollectordError,
     RateLimited,
     SinkUnavailable,
@@ -98,6 +99,7 @@ class Collector:
         """Collect until cancelled, or until collecting must stop; returns what stopped it."""
         error: CollectordError
         try:
+            self._be_sure_of_the_place()
             await self._poll_for_ever(max(first_poll_in, await self._rest_left()))
         except SourceRefused as refusal:
             await self._trouble(refusal)
@@ -107,6 +109,13 @@ class Collector:
         self.expected_by = math.inf
         self.status.next_poll_ms = None
         return error
+
+    def _be_sure_of_the_place(self) -> None:
+        if self._around.outbox.is_lost(self.key):
+            raise CheckpointLost(
+                "the saved place of this stream was lost with the damaged state store; say where to go on:"
+                f" collectord checkpoint set (or reset) {self.key.source} {self.key.stream}"
+            )
 
     async def _rest_left(self) -> float:
         """How long an inventory that was complete when the daemon stopped may rest still, in seconds."""

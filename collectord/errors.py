@@ -6,12 +6,14 @@
     │  ├─ SourceUnavailable    try again, waits growing, for the window                    GENERIC
     │  │  └─ RateLimited       wait as told; not a trouble, the source stays `Collecting`
     │  └─ SourceRefused        no retry until a human changed something                    CONFIG
+    │     └─ CheckpointLost    no retry until a human said where to go on                 (first party's)
     ├─ SinkError               the first party
     │  ├─ SinkUnavailable      send the same bytes again
     │  ├─ SinkRefused          stop the sink until a human changed something
     │  ├─ BatchTooLarge        split the batch
     │  └─ BatchRejected        bisect to the poison record, dead-letter it
     └─ StoreError              the first party: what cannot be remembered is not collected
+       ├─ StoreFull            no space left: collecting waits, what waits is delivered
        └─ StoreUnusable        nothing can start on this state directory; exit 78
 
 A message says what failed and what to do; it never holds a credential, a request header or a query string, and at most
@@ -44,7 +46,9 @@ class CollectordError(Exception):
 
     error_type = ErrorType.FIRST_PARTY_GENERIC
 
-    def __init__(self, message: str, *, code: int | None = None, info: str = "", retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: int | None = None, info: str = "", retry_after: float | None = None
+    ) -> None:
         """`code` is the HTTP status if there was one, `info` the other side's own words, `retry_after` seconds."""
         super().__init__(message)
         self.message = message
@@ -100,6 +104,12 @@ class SourceRefused(SourceError):
         self.whole_source = whole_source
 
 
+class CheckpointLost(SourceRefused):
+    """The saved place of a stream was lost with a damaged state store; to begin anew by itself could leave a gap."""
+
+    error_type = ErrorType.FIRST_PARTY_GENERIC
+
+
 class SinkError(CollectordError):
     """The sink's side failed."""
 
@@ -122,6 +132,10 @@ class BatchRejected(SinkError):
 
 class StoreError(CollectordError):
     """The state store could not keep what it was given; nothing of it was kept."""
+
+
+class StoreFull(StoreError):
+    """There is no space left on the disk."""
 
 
 class StoreUnusable(StoreError):

@@ -7,18 +7,16 @@ A page is accepted when all of it is on disk; only then may the stream go on. A 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
-from anyio import to_thread
 from isal.isal_zlib import crc32
 
-from collectord.errors import StoreError
+from collectord.checkpoints import Checkpoints, StreamKey, save
+from collectord.errors import StoreError, StoreFull
 from collectord.records import Batch
 
 if TYPE_CHECKING:
@@ -30,11 +28,7 @@ if TYPE_CHECKING:
     from collectord.store import Store
 
 
-class StreamKey(NamedTuple):
-    """A stream of a source; the identity that a checkpoint belongs to."""
-
-    source: str
-    stream: str
+__all__ = ["Acceptance", "Backlog", "Entry", "Outbox", "SeenPage", "StreamKey"]
 
 
 class Entry(NamedTuple):
@@ -101,29 +95,18 @@ class Outbox:
         self._room = anyio.Event()
         self._next_seq = 1
         self._next_page = time.time_ns()
-        self._cursors: dict[StreamKey, str] = {}
-        self._acknowledged: dict[StreamKey, str] = {}
-        self._backup_due = False
+        self._checkpoints = Checkpoints(store)
 
     async def load(self) -> None:
         """Count what waits on disk, and restore what a damaged store lost."""
-        rows, cursors, last, dead = await self._store.read(_load)
+        rows, last, dead = await self._store.read(_load)
         self.dead_letters.update(dead)
         self._next_seq = last + 1
         for sink, source, stream, records, size in rows:
             for backlog in (self.by_sink[sink], self.by_stream[StreamKey(source, stream)]):
                 backlog.records += records
                 backlog.size += size
-        saved = await to_thread.run_sync(self._read_backup)
-        self._cursors = {
-            StreamKey(source, stream): cursor for source, stream, cursor, crc in cursors if _crc(cursor) == crc
-        }
-        if self._store.quarantined is not None:
-            self._cursors = saved | self._cursors
-            for key, text in self._cursors.items():
-                await self._store.write(partial(_save_cursor, key=key, text=text))
-        waiting = {StreamKey(source, stream) for _, source, stream, _, _ in rows}
-        self._acknowledged = saved | {key: text for key, text in self._cursors.items() if key not in waiting}
+        await self._checkpoints.load({StreamKey(source, stream) for _, source, stream, _, _ in rows})
 
     async def attach(self, sink: str, offer: Callable[[list[Entry]], None]) -> list[tuple[str, int]]:
         """Call `offer` with what is accepted for this sink from now on, at once after each commit.
@@ -151,12 +134,33 @@ class Outbox:
             connection.executemany("INSERT OR IGNORE INTO source(name) VALUES (?)", [(name,) for name in names])
             return {name: number for number, name in connection.execute("SELECT id, name FROM source")}
 
-        return await self._store.write(identify)
+        return await self._store.write(identify, urgent=True)
 
     def checkpoint(self, key: StreamKey) -> Cursor | None:
         """The saved place of a stream; None: nothing was ever collected."""
-        text = self._cursors.get(key)
+        text = self._checkpoints.text(key)
         return None if text is None else json.loads(text)
+
+    def is_lost(self, key: StreamKey) -> bool:
+        """Whether a stream's saved place was lost with a damaged store: it must not begin anew without being told."""
+        return self._checkpoints.is_lost(key)
+
+    @property
+    def restored(self) -> list[StreamKey]:
+        """Streams whose saved place was damaged, and is an older one since this start."""
+        return self._checkpoints.restored
+
+    async def set_checkpoint(self, key: StreamKey, cursor: Cursor | None) -> None:
+        """Let a stream go on elsewhere, None: from its beginning; its collector must not run. Forgets the ids seen."""
+        text = json.dumps(cursor, separators=(",", ":"))
+
+        def set_checkpoint(connection: sqlite3.Connection) -> None:
+            save(connection, key, text)
+            connection.execute("DELETE FROM seen WHERE source = ? AND stream = ?", key)
+
+        await self._store.write(set_checkpoint, urgent=True)
+        self._checkpoints.note_saved(key, text)
+        self._checkpoints.note_delivered(key)
 
     async def saved_ms(self, key: StreamKey) -> int:
         """When the saved place of a stream was last written; 0: never."""
@@ -171,7 +175,7 @@ class Outbox:
                 "SELECT newest_ms, crc, ids FROM seen WHERE source = ? AND stream = ? ORDER BY page", key
             ).fetchall()
         )
-        return [SeenPage(newest, ids.decode().split("\n")) for newest, crc, ids in rows if crc32(ids) == crc]
+        return [SeenPage(newest, json.loads(ids)) for newest, crc, ids in rows if _checksum(ids, *key) == crc]
 
     async def room(self, sinks: Sequence[str]) -> None:
         """Wait until each of these sinks may have more waiting for it."""
@@ -192,6 +196,8 @@ class Outbox:
         Raises StoreError; then nothing of the page was kept, and the same cursor may be fetched again.
         """
         sizes = {sink: sum(len(batch.body) for batch in batches) for sink, batches in page.batches.items()}
+        if sizes and self._store.is_short:
+            raise StoreFull("the disk of the state directory is almost full; free some space")
         while any(self._is_full(sink, size) for sink, size in sizes.items() if size):
             await self._room.wait()
         text = json.dumps(page.cursor, separators=(",", ":"))
@@ -201,8 +207,8 @@ class Outbox:
         except StoreError:
             self._count_out(page.key, [(sink, batch) for sink, batches in page.batches.items() for batch in batches])
             raise
-        self._cursors[page.key] = text
-        self._note_acknowledged(page.key)
+        self._checkpoints.note_saved(page.key, text)
+        self._note_delivered(page.key)
         for sink in page.batches:
             if sink in self._offers and (offered := [entry for entry in entries if entry.sink == sink]):
                 self._offers[sink](offered)
@@ -215,8 +221,8 @@ class Outbox:
                 entries.append(Entry(self._next_seq, sink, page.key, batch))
                 self._next_seq += 1
         self._next_page += 1
-        _insert(connection, page, entries)
-        _save_cursor(connection, page.key, text)
+        _insert(connection, entries)
+        save(connection, page.key, text)
         if page.seen is not None:
             _remember(connection, page, self._next_page)
         return entries
@@ -235,121 +241,120 @@ class Outbox:
         self._room = anyio.Event()
 
     async def waiting(self, sink: str, source: str, after: int, limit_bytes: int) -> list[Entry]:
-        """Read what waits on disk for a lane, oldest first, from sequence number `after` on, at least one entry if any.
+        """Read what waits on disk for a lane, oldest first, behind sequence number `after`; at least one entry if any.
 
-        A batch whose checksum is wrong is put among the dead letters and left out.
+        A batch whose checksum is wrong goes to the dead letters instead.
         """
-        rows = await self._store.read(lambda connection: _waiting(connection, sink, source, after, limit_bytes))
-        entries = []
-        for seq, stream, batch_id, count, encoding, crc, body in rows:
-            entry = Entry(seq, sink, StreamKey(source, stream), Batch(batch_id, count, body, encoding))
-            if crc32(body) == crc:
-                entries.append(entry)
-            else:
-                await self.bury(entry, entry.batch, StoreError("the batch was damaged on disk: its checksum is wrong"))
-                await self.acknowledge(entry)
-        return entries
+        while rows := await self._store.read(lambda connection: _waiting(connection, sink, source, after, limit_bytes)):
+            entries = []
+            for seq, stream, batch_id, count, encoding, crc, body in rows:
+                entry = Entry(seq, sink, StreamKey(source, stream), Batch(batch_id, count, body, encoding))
+                if _checksum_of(entry, entry.batch) == crc:
+                    entries.append(entry)
+                else:
+                    await self._bury_damaged(entry, crc)
+            if entries:
+                return entries
+        return []
 
-    async def acknowledge(self, entry: Entry) -> None:
-        """Forget a batch that its sink has."""
-        await self._store.write(
-            lambda connection: connection.execute("DELETE FROM batch WHERE seq = ?", (entry.seq,)), frees_space=True
-        )
-        self._count_out(entry.key, [(entry.sink, entry.batch)])
-        self.delivered[entry.key] += entry.batch.count
-        self._note_acknowledged(entry.key)
+    async def acknowledge(self, entry: Entry, *, buried: int = 0) -> None:
+        """Forget a batch that its sink has, but for the records of it that were `buried`."""
+        await self._store.write(lambda connection: _forget(connection, entry), urgent=True)
+        self._forgotten(entry)
+        self.delivered[entry.key] += entry.batch.count - buried
 
     async def bury(self, entry: Entry, batch: Batch, reason: CollectordError) -> None:
-        """Put a batch that the sink refuses for good among the dead letters; burying it twice is burying it once."""
-        said = f"{reason.message}: {reason.info}" if reason.info else reason.message
-        now = time.time_ns() // 1_000_000
-        row = (batch.id, entry.sink, *entry.key, reason.code, said, now, batch.encoding, batch.body)
-        insert = "INSERT OR IGNORE INTO dead_letter VALUES (?,?,?,?,?,?,?,?,?)"
-        self.dead_letters[entry.sink] += await self._store.write(
-            lambda connection: connection.execute(insert, row).rowcount
-        )
+        """Put a part of an entry that its sink refuses for good among the dead letters; twice is once."""
+        row = _dead_letter(entry, batch, reason, _checksum_of(entry, batch))
+        self.dead_letters[entry.sink] += await self._store.write(lambda connection: _bury(connection, row), urgent=True)
 
-    def _note_acknowledged(self, key: StreamKey) -> None:
-        if self.by_stream[key].records == 0 and key in self._cursors:
-            self._acknowledged[key] = self._cursors[key]
-            self._backup_due = True
+    async def _bury_damaged(self, entry: Entry, crc: int) -> None:
+        damaged = StoreError("the batch was damaged on disk: its checksum is wrong")
+        row = _dead_letter(entry, entry.batch, damaged, crc)
+
+        def bury(connection: sqlite3.Connection) -> int:
+            _forget(connection, entry)
+            return _bury(connection, row)
+
+        self.dead_letters[entry.sink] += await self._store.write(bury, urgent=True)
+        self._forgotten(entry)
+
+    def _forgotten(self, entry: Entry) -> None:
+        self._count_out(entry.key, [(entry.sink, entry.batch)])
+        self._note_delivered(entry.key)
+
+    def _note_delivered(self, key: StreamKey) -> None:
+        if self.by_stream[key].records == 0:
+            self._checkpoints.note_delivered(key)
 
     async def back_up(self) -> None:
-        """Write the cursors up to which everything was delivered beside the store, if they changed.
-
-        From these a damaged store starts again: with duplicates, never with a gap. Raises OSError, and then tries again
-        when called again.
-        """
-        if not self._backup_due:
-            return
-        cursors = [[*key, text] for key, text in self._acknowledged.items()]
-        self._backup_due = False
-        try:
-            await to_thread.run_sync(self._write_backup, cursors)
-        except OSError:
-            self._backup_due = True
-            raise
-
-    def _write_backup(self, cursors: list[list[str]]) -> None:
-        path = self._store.directory / "cursors.backup.json"
-        new = path.with_suffix(".new")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(cursors, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-
-    def _read_backup(self) -> dict[StreamKey, str]:
-        path = self._store.directory / "cursors.backup.json"
-        try:
-            return {StreamKey(source, stream): cursor for source, stream, cursor in json.loads(path.read_bytes())}
-        except (OSError, ValueError):
-            return {}
+        """Write the places up to which everything was delivered beside the store; see `Checkpoints.back_up`."""
+        await self._checkpoints.back_up()
 
 
-def _crc(text: str) -> int:
-    return crc32(text.encode())
+def _checksum(body: bytes, *columns: str | int) -> int:
+    return crc32(body, crc32(json.dumps(columns).encode()))
+
+
+def _checksum_of(entry: Entry, batch: Batch) -> int:
+    return _checksum(batch.body, entry.sink, *entry.key, batch.id, batch.count, batch.encoding)
 
 
 def _load(
     connection: sqlite3.Connection,
-) -> tuple[list[tuple[str, str, str, int, int]], list[tuple[str, str, str, int]], int, list[tuple[str, int]]]:
+) -> tuple[list[tuple[str, str, str, int, int]], int, list[tuple[str, int]]]:
     rows = connection.execute(
         "SELECT sink, source, stream, sum(count), sum(length(body)) FROM batch GROUP BY sink, source, stream"
     ).fetchall()
-    cursors = connection.execute("SELECT source, stream, cursor, crc FROM checkpoint").fetchall()
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()
-    dead = connection.execute("SELECT sink, count(*) FROM dead_letter GROUP BY sink").fetchall()
-    return rows, cursors, last, dead
+    dead = connection.execute("SELECT sink, sum(count) FROM dead_letter GROUP BY sink").fetchall()
+    return rows, last, dead
 
 
-def _insert(connection: sqlite3.Connection, page: Acceptance, entries: list[Entry]) -> None:
+def _insert(connection: sqlite3.Connection, entries: list[Entry]) -> None:
     connection.executemany(
         "INSERT INTO batch VALUES (?,?,?,?,?,?,?,?,?)",
         (
-            (seq, sink, *page.key, batch.id, batch.count, batch.encoding, crc32(batch.body), batch.body)
-            for seq, sink, _, batch in entries
+            (
+                entry.seq,
+                entry.sink,
+                *entry.key,
+                entry.batch.id,
+                entry.batch.count,
+                entry.batch.encoding,
+                _checksum_of(entry, entry.batch),
+                entry.batch.body,
+            )
+            for entry in entries
         ),
     )
 
 
+def _forget(connection: sqlite3.Connection, entry: Entry) -> None:
+    connection.execute("DELETE FROM batch WHERE seq = ?", (entry.seq,))
+
+
+def _dead_letter(entry: Entry, batch: Batch, reason: CollectordError, crc: int) -> tuple[object, ...]:
+    said = f"{reason.message}: {reason.info}" if reason.info else reason.message
+    now = time.time_ns() // 1_000_000
+    place = (batch.id, entry.sink, *entry.key, batch.count)
+    return (*place, reason.code, said, now, batch.encoding, crc, batch.body)
+
+
+def _bury(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
+    """Returns the number of records that are new among the dead letters."""
+    query = "INSERT OR IGNORE INTO dead_letter VALUES (?,?,?,?,?,?,?,?,?,?,?) RETURNING count"
+    return sum(count for (count,) in connection.execute(query, row).fetchall())
+
+
 def _remember(connection: sqlite3.Connection, page: Acceptance, number: int) -> None:
     assert page.seen is not None
-    ids = "\n".join(page.seen.ids).encode("utf-8", "replace")
-    connection.execute(
-        "INSERT INTO seen VALUES (?,?,?,?,?,?)", (*page.key, number, page.seen.newest_ms, crc32(ids), ids)
-    )
+    ids = json.dumps([*page.seen.ids]).encode()
+    row = (*page.key, number, page.seen.newest_ms, _checksum(ids, *page.key), ids)
+    connection.execute("INSERT INTO seen VALUES (?,?,?,?,?,?)", row)
     connection.execute(
         "DELETE FROM seen WHERE source = ? AND stream = ? AND newest_ms < ?", (*page.key, page.forget_seen_before_ms)
     )
-
-
-def _save_cursor(connection: sqlite3.Connection, key: StreamKey, text: str) -> None:
-    row = (*key, text, _crc(text), time.time_ns() // 1_000_000)
-    connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?)", row)
 
 
 def _waiting(
