@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
+from isal.isal_zlib import crc32
 
 from collectord import log
 from collectord.errors import CollectordError, ErrorType, StoreError
@@ -211,7 +212,7 @@ class HealthBoard:
     async def load(self) -> None:
         """Remember the events of past runs; what was open when the process ended is closed now."""
         now = time.time_ns() // 1_000_000
-        for text in await self._store.write(lambda connection: _load(connection, now)):
+        for text in await self._store.write(lambda connection: _load(connection, now), urgent=True):
             event = orjson.loads(text)
             self.recent.append(event | {"closedTime": event["closedTime"] or iso(now)})
 
@@ -288,7 +289,8 @@ class HealthBoard:
         await self._changed(event)
 
     async def _changed(self, event: HealthEvent) -> None:
-        row = (event.id, event.opened_ms, event.closed_ms, orjson.dumps(event.as_dict()).decode())
+        text = orjson.dumps(event.as_dict()).decode()
+        row = (event.id, event.opened_ms, event.closed_ms, text, crc32(text.encode()))
         try:
             await self._store.write(lambda connection: _save(connection, row))
         except (
@@ -299,8 +301,8 @@ class HealthBoard:
             await hear(event)
 
 
-def _save(connection: sqlite3.Connection, row: tuple[str, int, int | None, str]) -> None:
-    connection.execute("INSERT OR REPLACE INTO health_event VALUES (?,?,?,?)", row)
+def _save(connection: sqlite3.Connection, row: tuple[str, int, int | None, str, int]) -> None:
+    connection.execute("INSERT OR REPLACE INTO health_event VALUES (?,?,?,?,?)", row)
     connection.execute(
         "DELETE FROM health_event WHERE closed_ms IS NOT NULL AND id NOT IN"
         " (SELECT id FROM health_event ORDER BY opened_ms DESC LIMIT ?)",
@@ -310,4 +312,5 @@ def _save(connection: sqlite3.Connection, row: tuple[str, int, int | None, str])
 
 def _load(connection: sqlite3.Connection, now: int) -> list[str]:
     connection.execute("UPDATE health_event SET closed_ms = ? WHERE closed_ms IS NULL", (now,))
-    return [event for (event,) in connection.execute("SELECT event FROM health_event ORDER BY opened_ms")]
+    rows = connection.execute("SELECT event, crc FROM health_event ORDER BY opened_ms")
+    return [event for event, crc in rows if crc32(event.encode()) == crc]

@@ -42,7 +42,8 @@ MIGRATIONS: tuple[str, ...] = (
         body BLOB NOT NULL) STRICT;
     CREATE TABLE source(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE health_event(
-        id TEXT PRIMARY KEY, opened_ms INTEGER NOT NULL, closed_ms INTEGER, event TEXT NOT NULL) STRICT;
+        id TEXT PRIMARY KEY, opened_ms INTEGER NOT NULL, closed_ms INTEGER, event TEXT NOT NULL,
+        crc INTEGER NOT NULL) STRICT;
     """,
 )
 """Numbered forward steps, each in one transaction; `user_version` counts those that were taken."""
