@@ -76,7 +76,7 @@ class Daemon:
             await self._health.load()
             await self._outbox.load()
             async with open_session() as self._session, serve(self._plant, self._socket()), self._group:
-                await self._report_quarantine()
+                await self._report_damage()
                 self._group.start_soon(self._supervisor.run)
                 await self._apply(self._configuration)
                 for task in (self._keep_house, self._feed_watchdog, self._watch_store):
@@ -125,7 +125,8 @@ class Daemon:
         except ConfigError as error:
             for fault in error.faults:
                 self._log.error("configuration fault", file=fault.file, place=fault.place, reason=fault.reason)
-            text = f"the configuration has {len(error.faults)} faults, the first is {error.faults[0]}; what ran runs on"
+            more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
+            text = f"the changed configuration is refused: {error.faults[0]}{more}; what ran runs on"
             await self._health.warn(self._resource, [Notice("ConfigurationRefused", text)])
             return
         await self._rename(configuration.daemon.collector.name)
@@ -148,7 +149,8 @@ class Daemon:
 
     async def _apply(self, configuration: Configuration) -> None:
         daemon = configuration.daemon
-        log.configure(daemon.log.level, daemon.log.format, configuration.secrets)
+        # Until the old sources have stopped, their secrets are live as well.
+        log.configure(daemon.log.level, daemon.log.format, self._configuration.secrets | configuration.secrets)
         for warning in configuration.warnings:
             self._log.warning("configuration warning", file=warning.file, place=warning.place, reason=warning.reason)
         await self._open_sinks(daemon.sinks)
@@ -158,8 +160,10 @@ class Daemon:
         await self._close_sinks(gone, SINK_CLOSE_SECONDS)
         for name in gone:
             del self._sinks[name]
+            self._outbox.limit(name, None)
         await self._report_orphans()
         self._configuration = configuration
+        log.update_secrets(configuration.secrets)
         self._log.info("configuration applied", sources=str(difference))
 
     async def _open_sinks(self, wanted: Mapping[str, SinkSettings]) -> None:
@@ -172,7 +176,7 @@ class Daemon:
                 await self._close_sinks([name], SINK_CLOSE_SECONDS)
             sink = self._sinks[name] = open_sink(settings, self._session)
             status = SinkStatus(name, settings.type)
-            self._outbox.limits[name] = settings.buffer_bytes
+            self._outbox.limit(name, settings.buffer_bytes)
             delivery = Delivery(sink, settings.retry, self._outbox, self._health, status)
             self._deliveries[name] = delivery
             self._group.start_soon(delivery.run)
@@ -196,13 +200,17 @@ class Daemon:
         proxy = options.proxy.get_secret_value() if options.proxy else None
         return partial(Client, self._session, self._budgets, proxy=proxy, ca_pem=options.ca_file)
 
-    async def _report_quarantine(self) -> None:
-        if self._store.quarantined is None:
+    async def _report_damage(self) -> None:
+        if self._store.quarantined is not None:
+            text = (
+                f"the state store was damaged; it lies in {self._store.quarantined}, and what could be read of it was"
+                " taken over: some records may be delivered twice"
+            )
+        elif self._outbox.restored:
+            streams = ", ".join("/".join(key) for key in self._outbox.restored)
+            text = f"saved places were damaged, older ones were taken ({streams}): some records may be delivered twice"
+        else:
             return
-        text = (
-            f"the state store was damaged; it lies in {self._store.quarantined}, and what could be read of it was taken"
-            " over: some records may be delivered twice"
-        )
         await self._health.warn(self._resource, [Notice("StateDamaged", text)], place="state")
 
     async def _report_orphans(self) -> None:
@@ -240,7 +248,10 @@ class Daemon:
     def _summary(self) -> str:
         states = [running.status.state for running in self._supervisor.running.values()]
         troubled = [name for name, delivery in self._deliveries.items() if delivery.status.error is not None]
-        parts = [f"{len(states)} sources", f"{states.count(State.ERROR)} in error"]
+        parts = [
+            f"{len(states)} {'source' if len(states) == 1 else 'sources'}",
+            f"{states.count(State.ERROR)} in error",
+        ]
         parts += [f"sink {name} in trouble" for name in troubled]
         if any(event.name == "ConfigurationRefused" for event in self._health.open_events.values()):
             parts.append("the changed configuration was refused: see `collectord check`")

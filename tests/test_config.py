@@ -773,7 +773,7 @@ def test_the_socket_is_found_without_credentials(home):
     home.write("runtime.sock", "")
     home.write("collectord.yaml", DAEMON + "management: {socket: runtime.sock}\n")
     assert find_socket(home.path / "collectord.yaml", Environment()) == home.path / "runtime.sock"
-    assert find_socket(home.path / "nowhere.yaml", Environment()) == Path("/var/lib/collectord/collectord.sock")
+    assert find_socket(home.path / "nowhere.yaml", Environment()) == Path("/run/collectord/collectord.sock")
 
 
 # ------------------------------------------------------------------------------------------------ sources by the API
@@ -809,3 +809,9 @@ def test_a_thousand_files_load_in_two_seconds(home):
     began = time.process_time()
     assert len(home.load().sources) == 1000
     assert time.process_time() - began < 2.0
+
+
+def test_a_credential_of_a_folder_that_the_unit_loads_needs_no_prefix(home):
+    home.write("credentials/collectord_okta", TOKEN)
+    config = home.okta(OKTA.replace("${env:TOKEN}", "${credential:okta}"))
+    assert config.apiKey.get_secret_value() == TOKEN

@@ -11,7 +11,8 @@ import anyio
 
 from collectord import config, log
 from collectord.cli.connecting import connect_all
-from collectord.errors import ConfigError, StoreUnusable
+from collectord.config.places import STATE_DIRECTORY
+from collectord.errors import ConfigError, StoreFull, StoreUnusable
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
     except StoreUnusable as error:
         log.get().error("cannot start", reason=error.message)
         code = EXIT_CONFIG
-    except daemon.StateLost as error:
+    except (daemon.StateLost, StoreFull) as error:
         log.get().error("stopped", reason=str(error))
         code = EXIT_FAILED
     return code
@@ -55,6 +56,8 @@ def check(options: argparse.Namespace, environment: Environment) -> int:
     """`collectord check [--connect]`."""
     if environment.credentials_directory is None and os.access(UNIT_CREDENTIALS, os.R_OK | os.X_OK):
         environment = environment.model_copy(update={"credentials_directory": UNIT_CREDENTIALS})
+    if environment.state_directory is None:  # checking needs no state
+        environment = environment.model_copy(update={"state_directory": STATE_DIRECTORY})
     try:
         configuration = config.load(options.config, environment)
     except ConfigError as error:

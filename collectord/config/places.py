@@ -54,7 +54,8 @@ def find_socket(path: Path, environment: Environment) -> Path:
         return base / named
     state = base / (_text(tree, "state", "directory") or _first(environment.state_directory) or STATE_DIRECTORY)
     candidates = [Path(_first(environment.runtime_directory) or RUNTIME_DIRECTORY) / SOCKET, state / SOCKET]
-    return next((candidate for candidate in candidates if candidate.exists()), candidates[-1])
+    usual = candidates[-1] if _text(tree, "state", "directory") else candidates[0]
+    return next((candidate for candidate in candidates if candidate.exists()), usual)
 
 
 def _first(directories: str | None) -> str | None:

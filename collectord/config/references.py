@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,10 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CREDENTIAL = re.compile(r"(?!\.{1,2}$)[^/\\:\x00-\x1f\x7f]{1,255}")
 _PATH = re.compile(r"[^\x00-\x1f\x7f]+")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+FOLDER_ID = "collectord"
+"""`LoadCredential=collectord:...` in the unit file."""
 
 
 class _Missing(Exception):
@@ -89,11 +92,9 @@ class References:
         if self._credentials is None:
             raise _Missing(f"credential {name} is not there: $CREDENTIALS_DIRECTORY is not set (systemd sets it)")
         path = self._credentials / name
-        if not path.exists():
-            # systemd puts the id of the setting before the names of a folder's files.
-            for prefixed in self._credentials.glob(f"*_{escape(name)}"):
-                raise _Missing(f"credential {name} is not there (did you mean {prefixed.name}?)")
-        return path
+        # Of a folder that it loads whole, as our unit file has it, systemd puts the setting's id before each name.
+        loaded = self._credentials / f"{FOLDER_ID}_{name}"
+        return loaded if not path.exists() and loaded.exists() else path
 
     def _file(self, name: str) -> Path:
         if not _PATH.fullmatch(name):
