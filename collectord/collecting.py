@@ -94,6 +94,8 @@ class Collector:
         self._around = around
         self._cursor: Cursor | None = around.outbox.checkpoint(key)
         self._seen: SeenIds | None = None
+        self._last_sizes: Mapping[str, int] = {}
+        """Bytes of the last page by sink: the next one is asked for when there is room for as much."""
 
     async def run(self, first_poll_in: float) -> CollectordError:
         """Collect until cancelled, or until collecting must stop; returns what stopped it."""
@@ -147,24 +149,26 @@ class Collector:
     async def _poll(self) -> float:
         """Fetch until the vendor has no more now; returns the vendor's own wait, in seconds."""
         while True:
-            await self._room()
+            await self._room({name: self._last_sizes.get(name, 0) for name in self._around.sink_names()})
             page = await self._retried(self._fetch, self._around.retry, SourceUnavailable)
             receipt_ms = int(time.time() * 1000)
             await self._retried(partial(self._keep, page, receipt_ms), STORE_RETRY, StoreError)
             await self._well(page, receipt_ms)
-            if not page.more:
-                return page.not_before_seconds
-            if page.not_before_seconds:
-                await self.nap.sleep(page.not_before_seconds)
+            more, pause = page.more, page.not_before_seconds
+            del page  # it may hold 30 MB, which nobody needs while we wait
+            if not more:
+                return pause
+            if pause:
+                await self.nap.sleep(pause)
 
-    async def _room(self) -> None:
+    async def _room(self, coming: Mapping[str, int]) -> None:
+        """Wait until the outbox may hold so many bytes more for each sink, and say so."""
         outbox = self._around.outbox
-        sinks = self._around.sink_names()
-        if full := outbox.full(sinks):
+        if full := outbox.full(coming):
             message = f"the buffer of sink {', '.join(full)} is full (buffer_bytes); polling waits until it has room"
             await self._trouble(SinkUnavailable(message))
             self.expected_by = math.inf
-            await outbox.room(sinks)
+            await outbox.room(coming)
 
     async def _fetch(self) -> Page:
         while True:
@@ -196,7 +200,10 @@ class Collector:
         if records and page.remember_from_ms is not None:
             seen = _to_remember(records, page.remember_from_ms, receipt_ms)
         forget = page.remember_from_ms or 0
-        await self._around.outbox.accept(Acceptance(self.key, page.cursor, finished.batches, seen, forget))
+        acceptance = Acceptance(self.key, page.cursor, finished.batches, seen, forget)
+        self._last_sizes = acceptance.sizes
+        await self._room(self._last_sizes)
+        await self._around.outbox.accept(acceptance)
         self._cursor = page.cursor
         if self._seen is not None:
             self._seen.remember(seen, forget)

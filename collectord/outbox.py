@@ -7,6 +7,7 @@ A page is accepted when all of it is on disk; only then may the stream go on. A 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -76,6 +77,11 @@ class Acceptance:
     """By sink."""
     seen: SeenPage | None = None
     forget_seen_before_ms: int = 0
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of its batches, by sink."""
+        return {sink: sum(len(batch.body) for batch in batches) for sink, batches in self.batches.items()}
 
 
 class Outbox:
@@ -177,29 +183,37 @@ class Outbox:
         )
         return [SeenPage(newest, json.loads(ids)) for newest, crc, ids in rows if _checksum(ids, *key) == crc]
 
-    async def room(self, sinks: Sequence[str]) -> None:
-        """Wait until each of these sinks may have more waiting for it."""
-        while any(self._is_full(sink, 0) for sink in sinks):
+    def limit(self, sink: str, size: int | None) -> None:
+        """Let so many bytes wait for a sink; None: the sink is gone, and nobody waits for it to have room."""
+        self.limits[sink] = sys.maxsize if size is None else size
+        self._look_again()
+
+    async def room(self, coming: Mapping[str, int]) -> None:
+        """Wait until each sink may have so many bytes more waiting for it."""
+        while self.full(coming):
             await self._room.wait()
 
-    def full(self, sinks: Sequence[str]) -> list[str]:
-        """Those of `sinks` that polling has to wait for."""
-        return [sink for sink in sinks if self._is_full(sink, 0)]
+    def full(self, coming: Mapping[str, int]) -> list[str]:
+        """Those sinks that have no room for so many bytes more."""
+        return [sink for sink, size in coming.items() if self._is_full(sink, size)]
 
     def _is_full(self, sink: str, coming: int) -> bool:
         waiting = self.by_sink[sink].size
         return waiting > 0 and waiting + coming >= self.limits.get(sink, 0)
+
+    def _look_again(self) -> None:
+        self._room.set()
+        self._room = anyio.Event()
 
     async def accept(self, page: Acceptance) -> None:
         """Keep a page: when this returns, it is on disk. Waits while it would pass a sink's limit.
 
         Raises StoreError; then nothing of the page was kept, and the same cursor may be fetched again.
         """
-        sizes = {sink: sum(len(batch.body) for batch in batches) for sink, batches in page.batches.items()}
+        sizes = page.sizes
         if sizes and self._store.is_short:
             raise StoreFull("the disk of the state directory is almost full; free some space")
-        while any(self._is_full(sink, size) for sink, size in sizes.items() if size):
-            await self._room.wait()
+        await self.room({sink: size for sink, size in sizes.items() if size})
         text = json.dumps(page.cursor, separators=(",", ":"))
         self._count_in(page)  # before the commit, so that two pages cannot pass the limit together
         try:
@@ -237,8 +251,7 @@ class Outbox:
         for sink, batch in batches:
             self.by_sink[sink].remove(batch)
             self.by_stream[key].remove(batch)
-        self._room.set()
-        self._room = anyio.Event()
+        self._look_again()
 
     async def waiting(self, sink: str, source: str, after: int, limit_bytes: int) -> list[Entry]:
         """Read what waits on disk for a lane, oldest first, behind sequence number `after`; at least one entry if any.
