@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 import anyio
 import msgspec
 
 from collectord.client import failure, retry_after
 from collectord.errors import SourceError, SourceRefused
+from collectord.records import Record
 from collectord.settings import HOUR
 
 if TYPE_CHECKING:
@@ -26,8 +29,8 @@ EXPORT = "/api/v2/events/dataexport/events"
 
 _CONSUME = "cannot consume"
 """What a 403 says where the token lacks the scope; another text may mean the token itself."""
-_BIG_PAGE_BYTES = 4 * 2**20
-_BIG_PAGES = 2
+BIG_PAGE_BYTES = 4 * 2**20
+"""From here on a page counts for the memory of the process, and only one is held at a time."""
 _LONGEST_WAIT_FOR_ROOM_SECONDS = 30.0
 _LONGEST_RESET_SECONDS = 300.0
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
@@ -77,6 +80,12 @@ def request_id(response: Response) -> str:
     return f" (request {name})" if _REQUEST_ID.fullmatch(name) else ""
 
 
+class Records(list[Record]):
+    """The records of a page; unlike a plain list, it can be watched until nobody holds it any more."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Tenant:
     """What the streams of one source share."""
 
@@ -86,29 +95,40 @@ class Tenant:
         self._named = named
         """Whether somebody asked for these streams by name, rather than for all there are."""
         self._refused: set[str] = set()
-        self._pages = anyio.CapacityLimiter(_BIG_PAGES)
+        self._pages = anyio.CapacityLimiter(1)
+        self._borrowers: dict[str, object] = {}
+        """Who holds the place for a page, by stream."""
 
     @asynccontextmanager
-    async def room_for_page(self, stream: object) -> AsyncIterator[Callable[[int], None]]:
-        """Hold one of the few places for a page, 30 MB each, from its request until the stream's next one.
+    async def room_for_page(self, stream: str) -> AsyncIterator[Callable[[Records], None]]:
+        """Take the one place for a page, which may be 30 MB, and give it up behind the block.
 
-        By then it is in the outbox. Call what is given with the page's size: a small page gives its place up at once.
-        Nobody waits for ever: another stream's request that hangs must not stop this one.
+        Called with a big page's records, what is given keeps the place until nobody holds them any more: then they are
+        in the outbox. Nobody waits for ever: another stream's request that hangs must not stop this one.
         """
-        self.leave_room(stream)
+        self._leave_room(self._borrowers.pop(stream, None))
+        borrower = object()
         with anyio.move_on_after(_LONGEST_WAIT_FOR_ROOM_SECONDS):
-            await self._pages.acquire_on_behalf_of(stream)
-        sizes = [0]
-        try:
-            yield sizes.append
-        finally:
-            if sizes[-1] < _BIG_PAGE_BYTES:
-                self.leave_room(stream)
+            await self._pages.acquire_on_behalf_of(borrower)
+        kept = False
 
-    def leave_room(self, stream: object) -> None:
-        """Give up the place held for this stream's page, if there is one."""
-        if stream in self._pages.statistics().borrowers:
-            self._pages.release_on_behalf_of(stream)
+        def keep(records: Records) -> None:
+            nonlocal kept
+            kept = True
+            self._borrowers[stream] = borrower
+            loop = asyncio.get_running_loop()
+            # The last to hold them may be the thread that made batches of them.
+            finalize(records, _call_on, loop, self._leave_room, borrower).atexit = False
+
+        try:
+            yield keep
+        finally:
+            if not kept:
+                self._leave_room(borrower)
+
+    def _leave_room(self, borrower: object) -> None:
+        if borrower in self._pages.statistics().borrowers:
+            self._pages.release_on_behalf_of(borrower)
 
     def welcomed(self, stream: str) -> None:
         """Note that the token may read this stream."""
@@ -158,3 +178,8 @@ class Tenant:
         else:
             remedy = f"{stream} events are skipped; name the eventTypes that you want, or give the token this scope"
         return SourceRefused(f"{reason}; {remedy}", code=403, info=said)
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, action: Callable[[object], None], argument: object) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and with it everything that could wait
+        loop.call_soon_threadsafe(action, argument)

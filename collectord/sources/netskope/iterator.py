@@ -22,7 +22,7 @@ from collectord.errors import RateLimited, SourceRefused, SourceUnavailable
 from collectord.records import Cursor, Notice, Page
 from collectord.settings import DAY, HOUR, MINUTE
 from collectord.source import first_poll_ms
-from collectord.sources.netskope.api import path_of, request_id, said_by
+from collectord.sources.netskope.api import BIG_PAGE_BYTES, Records, path_of, request_id, said_by
 from collectord.sources.netskope.pages import Export, read
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Iterator:
         return _NEXT if self._certain == place else _RESEND
 
     async def _pull(self, place: Place, operation: str) -> Page:
-        async with self._tenant.room_for_page(self) as take_up:
+        async with self._tenant.room_for_page(self._stream) as keep_room:
             certain, self._certain = self._certain, None
             try:
                 response = await self._ask(place.index, operation)
@@ -153,8 +153,9 @@ class Iterator:
                 if response.status >= 400 and response.status not in _NOT_FROM_THE_API:
                     self._certain = certain
                 raise self._failure(response, operation)
-            take_up(len(response.body))
-            export = Export([]) if response.status == 204 else read(self._stream, response)
+            export = Export(Records()) if response.status == 204 else read(self._stream, response)
+            if len(response.body) >= BIG_PAGE_BYTES:
+                keep_room(export.records)
         self._tenant.welcomed(self._stream)
         self._bad_request, self._resend_fails_since, self._conflict_since = ("", 0), None, None
         return self._page(place, operation, export, response.server_time)

@@ -15,10 +15,12 @@ from isal.isal_zlib import crc32
 from collectord.errors import SourceUnavailable
 from collectord.records import Record, digest, parse_time
 from collectord.settings import HOUR
-from collectord.sources.netskope.api import path_of, request_id, said_by
+from collectord.sources.netskope.api import Records, path_of, request_id, said_by
 from collectord.splitting import Malformed, Slice, heads, unwrap
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from collectord.client import Response
 
 WAIT_SECONDS = 30.0
@@ -53,7 +55,7 @@ class _AuditHead(msgspec.Struct, gc=False):
 class Export:
     """One page, read."""
 
-    records: list[Record]
+    records: Records
     digest: str = ""
     """Tells whether a page is the one that came before; empty for a page without records."""
     wait_seconds: float = WAIT_SECONDS
@@ -73,7 +75,7 @@ def read(stream: str, response: Response) -> Export:
         ) from None
     if envelope.ok is not True and number(envelope.ok) != 1:
         raise SourceUnavailable(f"{where} is not ok{request_id(response)}", info=said_by(response.body))
-    records = _records(stream, response.body, elements)
+    records = Records(_records(stream, response.body, elements))
     wait = number(envelope.wait_time)
     return Export(
         records,
@@ -91,22 +93,19 @@ def _hwm(value: object, server_time: float) -> int | None:
     return min(int(seconds), int(server_time))
 
 
-def _records(stream: str, body: bytes, elements: list[Slice]) -> list[Record]:
+def _records(stream: str, body: bytes, elements: list[Slice]) -> Iterator[Record]:
     if stream == "audit":
-        return [
+        described = heads(body, elements, _AuditHead, "result")
+        return (
             Record(raw, _id(head.id, raw), _time_ms(head.timestamp), _audit_event_id(head))
-            for raw, head in zip(elements, heads(body, elements, _AuditHead, "result"), strict=True)
-        ]
-    described = heads(body, elements, _Head, "result")
-    if stream == "incident":  # an object that changes under one id
-        return [
-            Record(raw, _version(head.id, raw), _time_ms(head.timestamp), stream)
             for raw, head in zip(elements, described, strict=True)
-        ]
-    return [
-        Record(raw, _id(head.id, raw), _time_ms(head.timestamp), stream)
-        for raw, head in zip(elements, described, strict=True)
-    ]
+        )
+    # An incident is an object that changes under one id.
+    identify = _version if stream == "incident" else _id
+    return (
+        Record(raw, identify(head.id, raw), _time_ms(head.timestamp), stream)
+        for raw, head in zip(elements, heads(body, elements, _Head, "result"), strict=True)
+    )
 
 
 def _id(value: object, raw: Slice) -> str:
