@@ -248,7 +248,7 @@ async def test_vendor_and_sink_in_processes_of_their_own_are_driven_and_judged()
 
         for method, path, words in [
             ("GET", "nonsense", b""),
-            ("POST", "do/issue_steadily", b"{}"),
+            ("POST", "do/now", b"{}"),
             ("POST", "faults", b'{"fault":{"kind":"x"}}'),
             ("PATCH", "knobs", b'{"colour":1}'),
             ("GET", "records", b""),

@@ -88,7 +88,7 @@ async def test_least_and_odd_envelopes_are_good():
         "_siemEventID",
         "fields",
     ]
-    odd = {"fields": {"event": "x", "a": ',"event":{}'}, "_source": 'a","event":{"b'}
+    odd = {"fields": {"a": ',"event":{}', "event": "x"}, "_source": 'a","event":{"b'}
     async with listening() as (sink, post):
         await post(line(**dict.fromkeys(optional)), "1")
         await post(line(**odd), "2")
@@ -124,9 +124,10 @@ async def test_lines_are_appended_to_files_and_no_name_leads_out_of_the_director
         await post(lines("2"), "b")
         await post(lines("3", _source="../../evil", _stream="..", fields=None), "c")
         await post(lines("4", _source="/etc", _stream="passwd"), "d")
+        await post(lines("5", _source="..", _stream="."), "e")
     assert (inside / "okta-prod" / "events.ndjson").read_bytes() == lines("1") + lines("2")
     assert [path.name for path in tmp_path.iterdir()] == ["inside"]
-    assert len([path for path in inside.rglob("*") if path.is_file()]) == 3
+    assert len([path for path in inside.rglob("*") if path.is_file()]) == 4
 
 
 async def test_discard_counts_bytes_only():
@@ -245,6 +246,7 @@ async def test_split_batch_overtakes_nothing():
         assert not sink.violations
 
 
+@pytest.mark.looptime
 async def test_coming_back_too_early_is_a_violation():
     async with listening() as (sink, post):
         sink.fail(too_many("1"))
