@@ -6,6 +6,7 @@ import socket
 import ssl
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from urllib.parse import parse_qsl
 
@@ -15,7 +16,7 @@ import orjson
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from collectord.client import MAX_BODY_BYTES, PageTooLarge
+from collectord.client import MAX_BODY_BYTES, Client, PageTooLarge, open_session
 from collectord.demo.canary import Canary
 from collectord.demo.faults import (
     Cut,
@@ -36,9 +37,11 @@ from collectord.demo.sentinelone_knobs import PREFIX
 from collectord.demo.sentinelone_objects import iso
 from collectord.demo.sentinelone_odd import ODD
 from collectord.errors import RateLimited, SourceRefused, SourceUnavailable
+from collectord.limits import Budgets
 from collectord.records import Repaired
 from collectord.settings import RetryPolicy
-from tests.sources.sentinelone_rig import APIS, NAME, TOKEN, console, ids, one, rig, streams, walk
+from collectord.sources.sentinelone import SOURCE_TYPE
+from tests.sources.sentinelone_rig import APIS, NAME, TOKEN, console, ids, one, rig, settings, streams, walk
 
 DAY = 86_400
 DETAILS = f"{PREFIX}/users/api-token-details"
@@ -856,6 +859,18 @@ async def test_each_list_is_asked_four_times_a_second_at_most_and_one_request_at
             assert all(later - earlier > 0.2 for earlier, later in pairwise(times))
         assert not s1.violations
         assert not s1.counters["rate_limited"]
+
+
+async def test_two_sources_with_the_same_token_take_turns():
+    async with console() as s1, open_session() as session:
+        s1.fail(Slow(before=0.1), times=None, path=path("threats"))
+        connect = partial(Client, session, Budgets())
+        pair = [SOURCE_TYPE.open(settings(s1.base_url), connect)["threats"] for _ in range(2)]
+        async with anyio.create_task_group() as group:
+            for stream in pair:
+                group.start_soon(walk, stream)
+        assert s1.counters[f"GET {path('threats')}"] == 2
+        assert not s1.violations
 
 
 @pytest.mark.looptime
