@@ -146,9 +146,11 @@ class Client:
 
         Raises RateLimited on 429, CutShort when no whole answer came, PageTooLarge, SourceRefused on a wrong redirect.
         """
-        response = await self._within_budget(method, target, bucket, headers, data)
-        if response.status == 401 and self._authorization.refused():
-            response = await self._within_budget(method, target, bucket, headers, data)
+        proof = await self._authorization.headers()
+        response = await self._within_budget(method, target, bucket, {**(headers or {}), **proof}, data)
+        if response.status == 401 and self._authorization.refused(proof):
+            proof = await self._authorization.headers()
+            response = await self._within_budget(method, target, bucket, {**(headers or {}), **proof}, data)
         return response
 
     def target_of(self, link: str, path: str) -> tuple[str, bool]:
@@ -163,14 +165,9 @@ class Client:
         return url.raw_path_qs, not url.is_absolute() or url.origin() == self.origin
 
     async def _within_budget(
-        self, method: str, target: str, bucket: str, headers: Mapping[str, str] | None, data: bytes | None
+        self, method: str, target: str, bucket: str, headers: Mapping[str, str], data: bytes | None
     ) -> Response:
-        sent = {
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            **(headers or {}),
-            **await self._authorization.headers(),
-        }
+        sent = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
         budget = self._held.setdefault(bucket, self._budgets.get(self._limits, bucket))
         async with budget.turn():
             response = await self._exchange(method, URL(f"{self.origin}{target}", encoded=True), sent, data)
