@@ -456,6 +456,15 @@ async def test_refused_cursor_restarts_the_window_from_where_it_was(name):
         assert not s1.violations
 
 
+async def test_window_that_restarts_reads_the_overlap_again_for_what_came_late_meanwhile():
+    async with console() as s1, one(s1, "activities", page_size=10) as stream:
+        s1.issue(30, age_seconds=60)
+        second = await stream.fetch((await stream.fetch(None)).cursor)
+        (late,) = s1.issue(1, late_seconds=300)
+        s1.forget_cursors()
+        assert late in ids(await walk(stream, second.cursor))
+
+
 async def test_cursor_that_is_refused_again_without_progress_is_not_tried_for_ever():
     async with console(cursor_lifetime_seconds=0.0) as s1, one(s1, "threats", page_size=10) as stream:
         s1.issue(30, stream="threats", age_seconds=60, same_moment=True)

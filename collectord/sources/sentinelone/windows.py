@@ -133,7 +133,8 @@ class Changes:
         self.size.restore()
         is_news = bool(listing.records) or place.next is not None or place.wide_ms != saved.wide_ms
         if not is_news and cursor is not None and saved.cursor() == cursor:
-            return Page([], cursor, complete_to_ms=place.hi_ms, notices=notices)  # so that nothing need be written
+            # So that nothing need be written.
+            return Page([], cursor, complete_to_ms=place.hi_ms, overlaps=True, notices=notices)
         return self._last_page(listing, place, notices)
 
     async def probe(self) -> str:
@@ -198,7 +199,14 @@ class Changes:
         begin = max(place.lo_ms, place.reached_ms - self._overlap_ms)
         following = msgspec.structs.replace(place, lo_ms=begin, next=None, restarted_ms=place.reached_ms)
         notices = await self._console.notices(self._api.name)
-        return Page([], following.cursor(), more=True, complete_to_ms=place.done_ms, notices=(*notices, CURSOR_REFUSED))
+        return Page(
+            [],
+            following.cursor(),
+            more=True,
+            complete_to_ms=place.done_ms,
+            overlaps=True,
+            notices=(*notices, CURSOR_REFUSED),
+        )
 
 
 def newest_ms(records: list[Record]) -> int:
