@@ -31,7 +31,7 @@ class SentinelOneKnobs(Knobs):
     denied_status: Literal[401, 403] = 403
     """How a missing permission is answered: as what it is, or as if the token were wrong."""
     rate_limits: dict[str, int] | None = field(
-        default_factory=lambda: {ACTIVITIES: 10, THREATS: 10, AGENTS: 25, "users": 40, "system": 2}
+        default_factory=lambda: {ACTIVITIES: 10, THREATS: 10, AGENTS: 25, "users": 40, "system/status": 2}
     )
     """Requests a second for each token and path; None = no limits."""
     retry_after_seconds: int | None = 1

@@ -20,7 +20,8 @@ class SentinelOneRates:
 
     def buckets(self, token: str, call: Call) -> Sequence[RateBucket]:
         """What a request counts against; nothing where the console has no limits."""
-        name = call.path.removeprefix(f"{PREFIX}/").partition("/")[0]
+        path = call.path.removeprefix(f"{PREFIX}/")
+        name = path if path == "system/status" else path.partition("/")[0]
         limit = (self._knobs.rate_limits or {}).get(name)
         if limit is None:
             return ()

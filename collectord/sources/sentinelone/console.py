@@ -115,8 +115,8 @@ class Console:
         return listing
 
     async def probe(self, api: Api) -> str:
-        """Ask for one row."""
-        await self._authenticate()
+        """Ask for one row; the token itself is tried once for all streams."""
+        await self.now_ms()
         await self.list(api, f"limit=1&skipCount=true&sortBy={api.moment}&sortOrder=asc")
         return f"the token may read the {api.name}"
 
