@@ -6,6 +6,7 @@ paces requests from the first one on.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Budget:
     def rest(self, seconds: float) -> None:
         """Let nobody make a request for so long."""
         self._not_before = max(self._not_before, anyio.current_time() + seconds)
+        # The timer holds this budget, so that a source which is started anew meanwhile finds it.
+        asyncio.get_running_loop().call_later(seconds, lambda: self)
 
     @property
     def resting_seconds(self) -> float:

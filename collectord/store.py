@@ -191,9 +191,12 @@ class Store:
             return
         try:
             (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-            if free > _SLACK_PAGES:
+            spare = free - (_SLACK_PAGES if self._has_ballast else 0)
+            if spare > 0:
                 # As a script: `execute` takes the first step only, which frees one page.
-                self._connection.executescript(f"PRAGMA incremental_vacuum({min(free - _SLACK_PAGES, _VACUUM_PAGES)})")
+                self._connection.executescript(f"PRAGMA incremental_vacuum({min(spare, _VACUUM_PAGES)})")
+            if not self._has_ballast:  # a full disk needs all that we can spare
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             self._translate(error)
         self._has_ballast = make_ballast(self.directory)

@@ -307,9 +307,10 @@ class Site:
         """How many connections it has seen."""
         return len(self.peers[served.port].ports)
 
-    def okta(self, *, knobs: OktaKnobs | None = None, token: str = "okta", seed: int = 0) -> OktaSimulator:
+    def okta(self, *, knobs: OktaKnobs | None = None, token: str = "okta", **options: Any) -> OktaSimulator:
         """A tenant without rate limits that takes the credential `token`."""
-        okta = OktaSimulator(self.secret(token), knobs or OktaKnobs(org_limits=None), seed=seed, event_bytes=900)
+        knobs = knobs or OktaKnobs(org_limits=None)
+        okta = OktaSimulator(self.secret(token), knobs, **{"event_bytes": 900, **options})
         self._serve(okta)
         return okta
 
@@ -354,10 +355,12 @@ class Site:
             **options,
         }
 
-    def source(self, name: str, okta: OktaSimulator, *, token: str = "okta", **options: Any) -> None:
+    def source(self, name: str, okta: OktaSimulator, *, token: str = "okta", users: bool = False, **options: Any) -> None:
         """Write a source's file."""
         self.vendors[name] = okta
-        self.source_file(name).write_text(json.dumps({"source": source_document(name, okta, token, **options)}))
+        document = source_document(name, okta, token, **options)
+        document["config"]["users"] = users
+        self.source_file(name).write_text(json.dumps({"source": document}))
 
     def source_file(self, name: str) -> Path:
         return self.config.parent / "sources.d" / f"{name}.yaml"

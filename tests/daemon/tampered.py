@@ -5,6 +5,7 @@ Nothing in the product knows of it: the module that stands below the mistake is 
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -15,10 +16,11 @@ from typing import Any
 
 import anyio
 
-from collectord import cli, collecting, config
+from collectord import cli, collecting, config, daemon
 from collectord.outbox import Acceptance, Outbox
 from collectord.sources.okta.events import Events
 from collectord.store import Store
+from collectord.supervisor import Supervisor
 
 FETCHES = 3
 """A stream goes wrong after so many."""
@@ -105,6 +107,24 @@ def slow_reload() -> None:
         return slowly
 
     change(config, "load", tamper)
+
+
+def quick_housekeeping() -> None:
+    """What is done every ten seconds is done often."""
+    vars(daemon)["HOUSEKEEPING_SECONDS"] = 0.2
+
+
+def eager_collector() -> None:
+    """Whatever nobody holds any more is gone at once."""
+
+    def tamper(start: Any) -> Any:
+        def started(*arguments: Any) -> Any:
+            gc.collect()
+            return start(*arguments)
+
+        return started
+
+    change(Supervisor, "_build", tamper)
 
 
 def cursor_before_the_batch() -> None:
