@@ -26,7 +26,7 @@ class Authorization(Protocol):
         """The headers of the next request; may obtain a token first, and raises SourceError if it cannot."""
 
     def refused(self, sent: Mapping[str, str]) -> bool:
-        """Hear that the vendor answered `sent` with 401; true: the request may be made once more, with other headers."""
+        """Hear that the vendor answered `sent` with 401; true: make the request once more, with other headers."""
 
 
 class FixedHeader:
