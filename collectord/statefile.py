@@ -258,6 +258,7 @@ def _copy_readable(damaged: Path, connection: sqlite3.Connection) -> None:
         return
     source.text_factory = _read_text
     with contextlib.closing(source):
+        source.execute("PRAGMA writable_schema = ON")  # a damaged index must not hide the tables
         for table, order in _SALVAGE:
             for row in _readable(source, f"SELECT * FROM {table} {order}"):  # noqa: S608  names from above
                 _copy(connection, table, row)
