@@ -518,6 +518,7 @@ async def test_a_vendor_that_is_down_for_hours_is_waited_for(netskope, streams, 
         with pytest.raises(SourceUnavailable):
             await stream.fetch(cursor)
         await anyio.sleep(900)
+    assert [operation for operation in operations(netskope) if operation != "resend"] == ["next"]
     netskope.faults.clear()
     records, after = await drain(stream, cursor)
     assert raws(records) == issued(netskope)

@@ -282,7 +282,7 @@ async def open_and_collect(base_url, directory, wanted):
 
 
 @pytest.mark.parametrize(
-    ("event_bytes", "pages", "streams"), [(1_500, 3, STREAMS), (2_900, 4, ("page",))], ids=["9x15MB", "1x29MB"]
+    ("event_bytes", "pages", "streams"), [(1_500, 3, STREAMS), (2_500, 4, ("page",))], ids=["9x15MB", "1x25MB"]
 )
 async def test_pages_of_ten_thousand_records_stay_within_200_mib(tmp_path, event_bytes, pages, streams):
     knobs = NetskopeKnobs(requests_per_second=None, gzip=False)

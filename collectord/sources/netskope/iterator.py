@@ -104,8 +104,10 @@ class Iterator:
         except SourceUnavailable as error:
             if operation != _RESEND or not self._is_given_up(error):
                 raise
-            await self._check_all_else(error)
-            return await self._begin(place.hwm or place.epoch, "a page was lost on the way and is not sent again")
+            try:
+                return await self._begin(place.hwm or place.epoch, "a page was lost on the way and is not sent again")
+            except SourceUnavailable:  # the endpoint fails altogether: the page is not lost, only late
+                raise error from None
 
     async def probe(self) -> str:
         """Put an iterator of its own beyond the newest event: harmless, quick, and answered by 200 or 409."""
@@ -212,13 +214,6 @@ class Iterator:
             self._resend_fails_since = now
         refused = error.code == 400 and self._bad_request[1] >= _SAME_BAD_REQUESTS
         return refused or now - self._resend_fails_since >= RESEND_PATIENCE_SECONDS
-
-    async def _check_all_else(self, error: SourceUnavailable) -> None:
-        """Raise `error` if the endpoint fails altogether: then the page is not lost, only late."""
-        try:
-            await self.probe()
-        except SourceUnavailable:
-            raise error from None
 
     def _failure(self, response: Response, operation: str) -> SourceError:
         if response.status == 400:
