@@ -29,6 +29,7 @@ from collectord.demo.simulator import Simulator
 SUBJECTS = {
     "netskope": ("collectord.demo.netskope", "NetskopeSimulator"),
     "okta": ("collectord.demo.okta", "OktaSimulator"),
+    "sailpoint": ("collectord.demo.sailpoint", "SailPointSimulator"),
     "sentinelone": ("collectord.demo.sentinelone", "SentinelOneSimulator"),
     "sink": ("collectord.demo.sink", "NdjsonSink"),
 }
