@@ -140,6 +140,8 @@ def _open_or_salvage(directory: Path, migrations: Sequence[str]) -> tuple[sqlite
         except sqlite3.DatabaseError as error:
             if primary_code(error) not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
                 raise
+        except UnicodeDecodeError:  # a damaged name in SQLite's own words about the damage
+            pass
     _salvage(path, salvaged, migrations)
     quarantine = _new_folder(directory, time.strftime("corrupt-%Y%m%dT%H%M%SZ", time.gmtime()))
     for name in ("state.db-shm", "state.db-wal", "state.db"):  # the log first: it must never meet another database
@@ -265,7 +267,7 @@ def _copy_readable(damaged: Path, connection: sqlite3.Connection) -> None:
 
 
 def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
-    with contextlib.suppress(sqlite3.Error):
+    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
         yield from source.execute(query)
 
 

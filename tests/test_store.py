@@ -537,7 +537,15 @@ def damage_schema(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"CREATE TABLE batch", b"CREATE TABLX batch"))
 
 
-DAMAGES = [damage_garbage, damage_truncated, damage_first_page, damage_schema]
+def damage_name(path: Path) -> None:
+    """SQLite's own words about this hold bytes that are no text."""
+    content = (
+        path.read_bytes().replace(b"indexlane", b"indexl\xc5ne").replace(b"CREATE INDEX lane", b"CREATE INDXX lane")
+    )
+    path.write_bytes(content)
+
+
+DAMAGES = [damage_name, damage_garbage, damage_truncated, damage_first_page, damage_schema]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
