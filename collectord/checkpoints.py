@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from anyio import to_thread
 from isal.isal_zlib import crc32
 
+from collectord.records import RESTORED
 from collectord.statefile import EVERY_STREAM
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Checkpoints:
         for key in damaged:
             del good[key]
         saved = await to_thread.run_sync(_read_backup, self._store.directory / FILE)
-        missing = {key: text for key, text in (saved or {}).items() if key not in good}
+        missing = {key: _as_restored(text) for key, text in (saved or {}).items() if key not in good}
         if damaged and saved is None:
             missing[EVERY] = None
         if damaged or missing:
@@ -101,6 +102,11 @@ class Checkpoints:
         except OSError:
             self._backup_due = True
             raise
+
+
+def _as_restored(text: str | None) -> str | None:
+    cursor = None if text is None else json.loads(text)
+    return json.dumps({**cursor, RESTORED: True}, separators=(",", ":")) if cursor else text
 
 
 def save(connection: sqlite3.Connection, key: StreamKey, text: str | None) -> None:

@@ -32,6 +32,11 @@ class Repaired(bytes):
     __slots__ = ()
 
 
+RESTORED = "restored"
+"""Key of a cursor that is older than what was collected: its store was damaged. Where a vendor's server keeps the
+position, it may be further on than such a cursor says."""
+
+
 class Record(msgspec.Struct, gc=False):
     """One vendor object, as received."""
 

@@ -87,7 +87,7 @@ async def test_old_backup_stays_good_until_the_backlog_is_delivered(tmp_path):
         await outbox.back_up()
     garble(tmp_path)
     async with open_outbox(tmp_path) as outbox:
-        assert outbox.checkpoint(KEY) == {"at": 1}
+        assert outbox.checkpoint(KEY) == {"at": 1, "restored": True}
 
 
 # --------------------------------------------------------------------------------------------------------------- damage
@@ -98,8 +98,8 @@ async def test_a_destroyed_store_goes_on_from_what_was_delivered(tmp_path):
     garble(tmp_path)
     for _ in range(2):  # the second time from the new store
         async with open_outbox(tmp_path) as outbox:
-            assert outbox.checkpoint(KEY) == {"at": 1}
-            assert outbox.checkpoint(USERS) == {"at": 5}
+            assert outbox.checkpoint(KEY) == {"at": 1, "restored": True}
+            assert outbox.checkpoint(USERS) == {"at": 5, "restored": True}
             assert outbox.is_lost(OTHER)
             assert not outbox.is_lost(KEY)
             assert not outbox.is_lost(NEW)
@@ -110,7 +110,7 @@ async def test_a_store_that_vanished_goes_on_from_what_was_delivered(tmp_path):
     await collected(tmp_path)
     os.truncate(tmp_path / "state.db", 0)
     async with open_outbox(tmp_path) as outbox:
-        assert outbox.checkpoint(KEY) == {"at": 1}
+        assert outbox.checkpoint(KEY) == {"at": 1, "restored": True}
         assert outbox.is_lost(OTHER)
 
 
@@ -121,7 +121,7 @@ async def test_batches_that_can_be_read_of_a_damaged_store_are_delivered_all_the
     async with open_outbox(tmp_path) as outbox:
         assert outbox._store.quarantined is not None
         assert sorted(entry.batch.body for entry in await everything(outbox)) == [b"2\n", b"7\n"]
-        assert outbox.checkpoint(KEY) == {"at": 1}
+        assert outbox.checkpoint(KEY) == {"at": 1, "restored": True}
 
 
 @pytest.mark.parametrize("backup", ["none", "garbage", "cut", "flipped", "other shape"])
@@ -161,12 +161,12 @@ async def test_a_damaged_place_in_a_sound_store_is_restored_alone(tmp_path, stat
     async with open_outbox(tmp_path) as outbox:
         assert outbox._store.quarantined is None
         assert outbox.restored == [USERS]
-        assert outbox.checkpoint(USERS) == {"at": 5}
+        assert outbox.checkpoint(USERS) == {"at": 5, "restored": True}
         assert outbox.checkpoint(KEY) == {"at": 2}
         assert outbox.checkpoint(OTHER) == {"at": 7}
     async with open_outbox(tmp_path) as outbox:
         assert outbox.restored == []
-        assert outbox.checkpoint(USERS) == {"at": 5}
+        assert outbox.checkpoint(USERS) == {"at": 5, "restored": True}
 
 
 async def test_a_damaged_place_that_was_never_delivered_is_lost(tmp_path):
@@ -206,7 +206,7 @@ async def test_a_place_set_by_hand_is_where_the_stream_goes_on(tmp_path):
     garble(tmp_path)
     for _ in range(2):
         async with open_outbox(tmp_path) as outbox:
-            assert outbox.checkpoint(KEY) == {"at": 4}
+            assert outbox.checkpoint(KEY) == {"at": 4, "restored": True}
             assert outbox.checkpoint(USERS) is None
             assert not outbox.is_lost(KEY)
             assert not outbox.is_lost(USERS)

@@ -540,6 +540,19 @@ async def test_an_index_that_the_vendor_forgot_is_replaced(netskope, streams):
     assert after["index"] != cursor["index"]
 
 
+async def test_an_older_place_of_a_damaged_store_is_collected_again_from_its_time(netskope, streams):
+    """The iterator is further on than such a place says; what lies between is asked for by its time."""
+    netskope.issue(4, stream="alert", age_seconds=60)
+    old = await seeded(netskope, streams()["alert"])
+    netskope.issue(3, stream="alert")
+    await drain(streams()["alert"], old)
+    page = await streams()["alert"].fetch({**old, "restored": True})
+    assert page.cursor["index"] != old["index"]
+    assert "backup" in page.notices[0].text
+    records, _ = await drain(streams()["alert"], page.cursor)
+    assert {bytes(record.raw) for record in records} >= set(list(netskope.issued["alert"].values())[4:])
+
+
 async def test_another_tenant_has_an_index_of_its_own(netskope, streams, open_streams):
     netskope.issue(4, stream="alert", age_seconds=60)
     cursor = await seeded(netskope, streams()["alert"])

@@ -19,7 +19,7 @@ import msgspec
 from collectord.auth import fingerprint
 from collectord.client import CutShort, PageTooLarge, retry_after
 from collectord.errors import RateLimited, SourceRefused, SourceUnavailable
-from collectord.records import Cursor, Notice, Page
+from collectord.records import RESTORED, Cursor, Notice, Page
 from collectord.settings import DAY, HOUR, MINUTE
 from collectord.source import first_poll_ms
 from collectord.sources.netskope.api import BIG_PAGE_BYTES, Records, path_of, request_id, said_by
@@ -98,6 +98,8 @@ class Iterator:
             return await self._begin(_hwm_of(cursor), "the saved place cannot be read")
         if place.scope != self._scope:
             return await self._begin(place.hwm or place.epoch, "the source now names another tenant or host")
+        if cursor.get(RESTORED):  # the iterator has moved on since
+            return await self._begin(place.hwm or place.epoch, "an older place was taken from the backup")
         operation = self._operation(place)
         try:
             return await self._pull(place, operation)
