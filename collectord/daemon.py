@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from collectord.config import Configuration
-    from collectord.settings import DaemonSettings, Environment, SinkSettings, SourceSettings
+    from collectord.settings import DaemonSettings, Environment, ManagementSettings, SinkSettings, SourceSettings
     from collectord.sink import Sink
     from collectord.source import Connect
 
@@ -75,17 +75,21 @@ class Daemon:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             await self._health.load()
             await self._outbox.load()
-            async with open_session() as self._session, serve(self._plant, self._socket()), self._group:
+            management = self._configuration.daemon.management
+            doors = serve(self._plant, self._socket(), management)
+            async with open_session() as self._session, doors as self._listeners, self._group:
                 await self._report_damage()
                 self._group.start_soon(self._supervisor.run)
                 await self._apply(self._configuration)
                 for task in (self._keep_house, self._feed_watchdog, self._watch_store):
                     self._group.start_soon(task)
                 self._notifier.ready(self._summary())
+                self._plant.is_ready = True
                 self._log.info("ready", sources=len(self._supervisor.running), sinks=len(self._sinks))
                 async with anyio.create_task_group() as reloading:
                     reloading.start_soon(self._reload_when_asked)
                     await self._obey(signals)
+                    self._plant.is_ready = False
                     self._notifier.stopping()
                     reloading.cancel_scope.cancel()  # and wait for its end: two must not start and stop sources at once
                 self._group.start_soon(self._hurry, signals)
@@ -130,7 +134,8 @@ class Daemon:
             await self._health.warn(self._resource, [Notice("ConfigurationRefused", text)])
             return
         await self._rename(configuration.daemon.collector.name)
-        await self._health.warn(self._resource, self._needing_restart(configuration.daemon))
+        unheard = await self._listen(configuration.daemon.management)
+        await self._health.warn(self._resource, [*unheard, *self._needing_restart(configuration.daemon)])
         await self._apply(configuration)
 
     async def _rename(self, name: str) -> None:
@@ -139,8 +144,18 @@ class Daemon:
             self._resource = Resource("Collector", 1, name)
             self._plant.collector_name = name
 
+    async def _listen(self, settings: ManagementSettings) -> list[Notice]:
+        """Let the management listener follow a reload; what keeps it from that is a matter of its own."""
+        try:
+            await self._listeners.follow(settings)
+        except ConfigError as error:
+            return [Notice("ListenRefused", f"{error.faults[0]}; the API listens where it did")]
+        return []
+
     def _needing_restart(self, new: DaemonSettings) -> list[Notice]:
-        changed = [name for name in ("state", "management") if getattr(self._began_with, name) != getattr(new, name)]
+        began = self._began_with
+        changed = ["state"] if began.state != new.state else []
+        changed += ["management.socket"] if began.management.socket != new.management.socket else []
         if not changed:
             return []
         return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collectord.management.server import serve
+from collectord.management.listening import Listeners, serve
 from collectord.management.views import Plant
 
-__all__ = ["Plant", "serve"]
+__all__ = ["Listeners", "Plant", "serve"]

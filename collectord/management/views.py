@@ -28,6 +28,8 @@ class Plant:
     health: HealthBoard
     supervisor: Supervisor
     deliveries: Mapping[str, Delivery]
+    is_ready: bool = False
+    """From the first configuration applied until the daemon begins to stop."""
 
     def retry_sinks(self) -> None:
         """Try sinks in trouble again at once."""

@@ -198,6 +198,8 @@ class ManagementSettings(Model):
     access_key: SecretStr | None = Field(None, min_length=1)
     socket: str | None = Field(None, min_length=1)
     """None: in `$RUNTIME_DIRECTORY`, else in the state directory."""
+    hosts: tuple[Annotated[str, AfterValidator(notation.parse_host)], ...] = ()
+    """Names beside those of `listen` that browsers reach it by: a proxy's, with the port where it is not the usual."""
 
     @model_validator(mode="after")
     def _guarded(self) -> ManagementSettings:

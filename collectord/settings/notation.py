@@ -157,6 +157,14 @@ def parse_base_url(text: str) -> str:
     return parse_origin(text)
 
 
+def parse_host(text: str) -> str:
+    """`host` or `host:port` as a browser's Host header has it; raises ValueError."""
+    parts = parse_url(f"https://{text.strip()}")
+    if parts.netloc != text.strip() or parts.username is not None:
+        raise ValueError("must be a name, with its port if need be, such as collectord.example.com")
+    return text.strip().lower()
+
+
 def parse_listen(text: str) -> str:
     """`host:port` to listen on, port 0 for any; raises ValueError."""
     host, colon, port = text.strip().rpartition(":")
