@@ -35,7 +35,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX lane ON batch(sink, source, seq);
     CREATE TABLE seen(
         source TEXT NOT NULL, stream TEXT NOT NULL, page INTEGER NOT NULL, newest_ms INTEGER NOT NULL,
-        crc INTEGER NOT NULL, ids BLOB NOT NULL, PRIMARY KEY (source, stream, page)) STRICT, WITHOUT ROWID;
+        crc INTEGER NOT NULL, ids BLOB NOT NULL, PRIMARY KEY (source, stream, newest_ms, page)) STRICT, WITHOUT ROWID;
     CREATE TABLE dead_letter(
         id TEXT PRIMARY KEY, sink TEXT NOT NULL, source TEXT NOT NULL, stream TEXT NOT NULL, count INTEGER NOT NULL,
         code INTEGER, reason TEXT NOT NULL, created_ms INTEGER NOT NULL, encoding TEXT NOT NULL, crc INTEGER NOT NULL,
