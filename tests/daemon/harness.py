@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,11 +39,12 @@ from collectord.demo.loopback import Handler
 from collectord.demo.okta import OktaSimulator
 from collectord.demo.okta_knobs import OktaKnobs
 from collectord.demo.oracle import Verdict, expect, judge
+from collectord.demo.simulator import Simulator
 from collectord.demo.sink import NdjsonSink, SinkKnobs
+from tests.daemon.forkserver import ROOT, Forked, ForkServer
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).parent.parent.parent
 CANARY = "CaNaRy"
 SECONDS = 30.0
 """Long enough for a machine that has much else to do; what is waited for comes much sooner."""
@@ -53,13 +54,13 @@ TAMPERED = ("tests.daemon.tampered",)
 Command = Sequence[str]
 
 
-def eventually(holds: Callable[[], T], seconds: float = SECONDS, *, what: object = "") -> T:
+def eventually(holds: Callable[[], T], seconds: float = SECONDS, *, what: object = "", pause: float = 0.01) -> T:
     """What `holds` returns once it is true; other processes give no event to wait for."""
     ends = time.monotonic() + seconds
     while not (result := holds()):
         if time.monotonic() > ends:
             raise AssertionError(f"not within {seconds:g} s: {what() if callable(what) else what or holds}")
-        time.sleep(0.01)
+        time.sleep(pause)
     return result
 
 
@@ -118,9 +119,9 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """One process of the daemon."""
 
-    def __init__(self, site: Site, process: subprocess.Popen[bytes], log: Path, notify: NotifySocket) -> None:
+    def __init__(self, site: Site, process: subprocess.Popen[bytes] | Forked, log: Path, notify: NotifySocket) -> None:
         self.site = site
-        self.process = process
+        self.process: subprocess.Popen[bytes] | Forked = process
         self.log_path = log
         self.notify = notify
         self.started_at = time.monotonic()
@@ -265,7 +266,7 @@ class Site:
         self.runtime = Path(tempfile.mkdtemp(prefix="collectord-", dir="/tmp"))  # short: it holds Unix sockets
         self.socket = self.runtime / "collectord.sock"
         self.config = folder / "etc" / "collectord.yaml"
-        self.vendors: dict[str, OktaSimulator] = {}
+        self.vendors: dict[str, Simulator] = {}
         """By the name of the source that collects from it."""
         self.sinks: dict[str, NdjsonSink] = {}
         self.peers: dict[int, Peers] = {}
@@ -297,13 +298,18 @@ class Site:
         """The same, of something to be awaited."""
         return self.portal.call(function, *arguments)
 
-    def _serve(self, served: OktaSimulator | NdjsonSink) -> None:
+    def serve(self, served: Simulator | NdjsonSink) -> None:
+        """Let it serve until the end."""
         peers = Peers()
         served.put_before(peers.wrap)
-        self._life.enter_context(self.portal.wrap_async_context_manager(served.serve()))
+        self.enter(served.serve())
         self.peers[served.port] = peers
 
-    def connections(self, served: OktaSimulator | NdjsonSink) -> int:
+    def enter(self, server: AbstractAsyncContextManager[T]) -> T:
+        """Let something else serve there until the end."""
+        return self._life.enter_context(self.portal.wrap_async_context_manager(server))
+
+    def connections(self, served: Simulator | NdjsonSink) -> int:
         """How many connections it has seen."""
         return len(self.peers[served.port].ports)
 
@@ -311,14 +317,14 @@ class Site:
         """A tenant without rate limits that takes the credential `token`."""
         knobs = knobs or OktaKnobs(org_limits=None)
         okta = OktaSimulator(self.secret(token), knobs, **{"event_bytes": 900, **options})
-        self._serve(okta)
+        self.serve(okta)
         return okta
 
     def open_sink(self, knobs: SinkKnobs | None = None) -> NdjsonSink:
         knobs = knobs or SinkKnobs()
         knobs.authorization = f"Bearer {self.secret('sink')}"
         sink = NdjsonSink(knobs)
-        self._serve(sink)
+        self.serve(sink)
         return sink
 
     # ------------------------------------------------------------------------------------------ configuration
@@ -327,7 +333,7 @@ class Site:
         """The credential `name`, made if there is none; with a value it is changed."""
         path = self.credentials / name
         if value is not None or not path.exists():
-            path.write_text(f"00{CANARY}-{value or name}-0123456789")
+            replace(path, f"00{CANARY}-{value or name}-0123456789")
             path.chmod(0o600)
             self.secrets.append(path.read_text())
         return path.read_text()
@@ -344,7 +350,7 @@ class Site:
             "log": {"level": "debug"},
             **parts,
         }
-        self.config.write_text(json.dumps(document, indent=1))  # JSON is YAML, too
+        replace(self.config, json.dumps(document, indent=1))  # JSON is YAML, too
 
     def sink_settings(self, sink: NdjsonSink, **options: Any) -> dict[str, Any]:
         return {
@@ -355,12 +361,14 @@ class Site:
             **options,
         }
 
-    def source(self, name: str, okta: OktaSimulator, *, token: str = "okta", users: bool = False, **options: Any) -> None:
+    def source(
+        self, name: str, okta: OktaSimulator, *, token: str = "okta", users: bool = False, **options: Any
+    ) -> None:
         """Write a source's file."""
         self.vendors[name] = okta
         document = source_document(name, okta, token, **options)
         document["config"]["users"] = users
-        self.source_file(name).write_text(json.dumps({"source": document}))
+        replace(self.source_file(name), json.dumps({"source": document}))
 
     def source_file(self, name: str) -> Path:
         return self.config.parent / "sources.d" / f"{name}.yaml"
@@ -391,9 +399,25 @@ class Site:
                 stdout=stderr,
                 stderr=stderr,
             )
-        return self.adopt(Daemon(self, process, log, notify))
+        return self._adopt(Daemon(self, process, log, notify))
 
-    def adopt(self, daemon: Daemon) -> Daemon:
+    def fork(self, server: ForkServer, *, tamper: Sequence[str] = (), crash: str = "") -> Daemon:
+        """Start a daemon in no time and do not wait for it; see `tampered` and `crashing`."""
+        number = len(self.daemons)
+        log = self.folder / f"log-{number}"
+        log.touch()
+        notify = NotifySocket(self.runtime / f"notify-{number}")
+        process = Forked(
+            server,
+            arguments=["run", "--config", str(self.config)],
+            environment={**self.environment(), "NOTIFY_SOCKET": str(notify.path)},
+            log=str(log),
+            tamper=list(tamper),
+            crash=crash,
+        )
+        return self._adopt(Daemon(self, process, log, notify))
+
+    def _adopt(self, daemon: Daemon) -> Daemon:
         self.daemons.append(daemon)
         self.alive.append(daemon)
         return daemon
@@ -468,6 +492,13 @@ class Site:
             daemon.process.kill()
             daemon.wait()
         shutil.rmtree(self.runtime)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file so that nobody ever reads half of it."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.rename(path)
 
 
 def source_document(name: str, okta: OktaSimulator, token: str, **options: Any) -> dict[str, Any]:

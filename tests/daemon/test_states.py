@@ -423,7 +423,7 @@ def test_full_disk_is_told_and_nothing_is_lost(site, small_disk):
     site.configure(sink={"compression": "none"})
     daemon = site.start(("tests.daemon.tampered", "quick_housekeeping"))
     site.call_async(site.sink.go_down)
-    site.call(okta.issue, 3000)
+    site.call(okta.issue, 1900)
     state = daemon.wait_for_state("okta-prod", "Error")
     assert state["errorType"] == "FIRST-PARTY-GENERIC"
     assert "disk" in state["errorInfo"]
