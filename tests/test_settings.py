@@ -22,6 +22,7 @@ from collectord.settings import (
 )
 from collectord.sources import SOURCE_TYPES, netskope, okta, sailpoint, sentinelone
 from collectord.sources.okta.config import OktaConfig
+from collectord.sources.sailpoint.config import SailPointConfig
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -206,7 +207,7 @@ def okta_config(**changes):
 
 def sailpoint_config(**changes):
     given = {"name": "it", "org_name": "acme", "client_id": "a", "client_secret": "b", "supported_apis": ["Events"]}
-    return sailpoint.SailPointConfig.model_validate(given | changes)
+    return SailPointConfig.model_validate(given | changes)
 
 
 def sentinelone_config(**changes):

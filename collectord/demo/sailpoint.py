@@ -28,7 +28,7 @@ from collectord.demo.sailpoint_knobs import (
     SailPointKnobs,
 )
 from collectord.demo.sailpoint_objects import SailPointObjects, iso
-from collectord.demo.sailpoint_odd import NAMELESS, ODD, UNREADABLE
+from collectord.demo.sailpoint_odd import NAMELESS, ODD, UNREADABLE, WHOLE_SECONDS
 from collectord.demo.sailpoint_prerendered import PrerenderedEvents, Rendering
 from collectord.demo.sailpoint_query import complaints, milliseconds, read_search
 from collectord.demo.sailpoint_rates import SailPointRates
@@ -134,12 +134,14 @@ class SailPointSimulator(Simulator):
         return None
 
     def _issue_one(self, flavour: Flavour, number: int, moment: int) -> str:
+        kind = flavour.odd[number % len(flavour.odd)] if flavour.odd else ""
         created = moment - int((flavour.late_seconds + flavour.age_seconds) * 1000)
+        if kind in WHOLE_SECONDS:
+            created -= created % 1000
         visible = created if flavour.age_seconds else moment + int(flavour.appear_after_seconds * 1000)
         visible += int(self._random.uniform(*self.knobs.index_lag_seconds) * 1000)
         event_id = self._objects.event_id()
         document = self._objects.event(event_id, created, flavour.technical_name)
-        kind = flavour.odd[number % len(flavour.odd)] if flavour.odd else ""
         body = _ODD_KINDS[kind](document) if kind else orjson.dumps(document)
         if flavour.pretty:
             body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).replace(b"\n", b"\r\n  ")

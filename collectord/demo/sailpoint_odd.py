@@ -54,5 +54,6 @@ UNREADABLE: dict[str, Callable[[Event], bytes]] = {
 """Kinds that are no JSON; a client repairs them and goes on. Only on demand."""
 
 NAMELESS = frozenset({"missing_id"})
+WHOLE_SECONDS = frozenset({"no_fraction"})
 TIMELESS = frozenset({"missing_created", "null_created"})
 """Found and sorted all the same by the time that the index has of them."""

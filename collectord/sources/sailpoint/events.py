@@ -88,7 +88,7 @@ class Events:
                 raise
             return self._asking_less(place, limit, refusal)
         times = [record.time_ms for record in listing.records]
-        stopped = next((time for time in reversed(times) if time is not None), None)
+        stopped = max((time for time in times if time is not None), default=None)
         if len(times) >= limit:
             following = self._further(place, listing, times, stopped)
         else:
@@ -107,25 +107,26 @@ class Events:
     def _further(self, place: Place, listing: Listing, times: Sequence[int | None], stopped: int | None) -> Place:
         """Behind a full page, even if every row of it is known."""
         last = listing.rows[-1]
-        if not place.by_time_alone and _is_text(last.created) and _is_text(last.id):
-            after = (last.created, last.id)
-            if after == place.after:
-                raise SourceUnavailable(
-                    f"{self._tenant.host} answers with the same page again and again: the search would never end"
-                )
+        after = (last.created, last.id)
+        if not place.by_time_alone and _is_text(last.created) and _is_text(last.id) and after != place.after:
             return _reached(place.counting(times).changed(after=after), stopped)
-        # Without both, the search goes on at the time of the last row, whose like are read again: they are many.
-        if stopped is not None and stopped > place.lo_ms:
-            read = place.counting(times[: times.index(stopped)])
+        # Without an id to go on behind, the search goes on at the newest time, whose like are read again.
+        begin = place.reached_ms if stopped is None else stopped
+        if begin > place.lo_ms:
+            read = place if stopped is None else place.counting(times[: times.index(stopped)])
             limit = 0 if place.limit == MAX_PAGE_SIZE else place.limit
-            return _reached(read.changed(lo_ms=stopped, after=None, limit=limit), stopped)
+            return _reached(read.again_from(begin).changed(limit=limit), stopped)
+        if place.limit and after == place.after:
+            raise SourceUnavailable(
+                f"{self._tenant.host} answers with the same page again and again: the search would never end"
+            )
         if place.limit:
             raise SourceUnavailable(
                 f"more than {len(times)} events of {self._tenant.host} were created in the same millisecond,"
                 f" {iso_time(place.lo_ms)}, and it refuses to sort them by id: none behind them can be read; ask"
                 " SailPoint's support why a search for events may not be sorted by id"
             )
-        return place.changed(limit=MAX_PAGE_SIZE, after=None)
+        return place.again_from(place.lo_ms).changed(limit=MAX_PAGE_SIZE)
 
     def _asking_less(self, place: Place, limit: int, refusal: SourceRefused) -> Page:
         """The tenant refuses the search: without ids in the sort, then with fewer rows, then not at all."""

@@ -55,6 +55,9 @@ class Place(msgspec.Struct, omit_defaults=True, frozen=True):
     """Rows to ask for until the window is over; 0: as configured."""
     counts: dict[str, int] = {}
     """Rows by span, of the hours that are still to be audited; a span without any is left out."""
+    tied_ms: _Ms = 0
+    tied: int = 0
+    """Time of the last row that was counted, and how many of its like were."""
     audit_ms: _Ms = 0
     """Begin of the next hour to be audited."""
     auditing: bool = False
@@ -91,6 +94,8 @@ class Place(msgspec.Struct, omit_defaults=True, frozen=True):
             lo_ms=lo_ms,
             end_ms=min(lo_ms + SLICE_MS, hi_ms),
             after=None,
+            tied_ms=0,
+            tied=0,
             audit_ms=audit_ms,
             counts={span: n for span, n in counts.items() if _begin(span) >= audit_ms},
         )
@@ -114,6 +119,8 @@ class Place(msgspec.Struct, omit_defaults=True, frozen=True):
             lo_ms=0,
             after=None,
             reached_ms=0,
+            tied_ms=0,
+            tied=0,
             limit=0,
             again=False,
         )
@@ -131,19 +138,29 @@ class Place(msgspec.Struct, omit_defaults=True, frozen=True):
 
     def counting(self, times: Sequence[int | None]) -> Place:
         """With rows counted that will not be read again; `times` in their order, None where a row has none."""
-        last = next((time for time in reversed(times) if time is not None), None)
-        if last is None or last < self.audit_ms:
+        last = next((time for time in reversed(times) if time is not None), self.audit_ms)
+        if not times or last < self.audit_ms:
             return self
-        found: Counter[int] = Counter()
+        stood = []
         before = max(self.lo_ms, self.reached_ms)
         for time in times:  # a row without a time stands where it was sorted
             before = before if time is None else time
-            found[before // SPAN_MS] += 1
+            stood.append(before)
         counts = dict(self.counts)
-        for span, n in found.items():
-            if span * SPAN_MS >= self.audit_ms:
-                counts[str(span)] = counts.get(str(span), 0) + n
-        return self.changed(counts=counts)
+        for span, n in Counter(time // SPAN_MS for time in stood if time >= self.audit_ms).items():
+            counts[str(span)] = counts.get(str(span), 0) + n
+        tied = stood.count(before)
+        if tied == len(stood) and before == self.tied_ms:
+            tied += self.tied
+        return self.changed(counts=counts, tied_ms=before, tied=tied)
+
+    def again_from(self, begin_ms: int) -> Place:
+        """Going on at the time of the last row, whose like are read again and must not be counted twice."""
+        counts = dict(self.counts)
+        span = str(begin_ms // SPAN_MS)
+        if self.tied_ms == begin_ms and span in counts:
+            counts[span] -= self.tied
+        return self.changed(lo_ms=begin_ms, after=None, counts=counts, tied_ms=0, tied=0)
 
     def sorted_by_time_alone(self, stopped_ms: int | None) -> Place:
         """Going on without ids in the sort, from the span that was being read."""
@@ -152,7 +169,7 @@ class Place(msgspec.Struct, omit_defaults=True, frozen=True):
         if begin % SPAN_MS:  # in the middle of a span: what of it was counted before is not known
             begin = max(self.from_ms, _floor(begin, SPAN_MS))
             counts.pop(str(begin // SPAN_MS), None)
-        return self.changed(by_time_alone=True, lo_ms=begin, after=None, counts=counts)
+        return self.changed(by_time_alone=True, lo_ms=begin, after=None, counts=counts, tied_ms=0, tied=0)
 
     @property
     def counted(self) -> int:

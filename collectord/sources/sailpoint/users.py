@@ -54,6 +54,7 @@ class Users:
         self._ids: set[int] = set()
         """Hashes of the ids of this sweep, as far as this process saw it."""
         self._saw_pass_begin = False
+        self._last_page: tuple[int, list[str]] = (0, [])
 
     async def fetch(self, cursor: Cursor | None) -> Page:
         """One page of users; see `Stream.fetch`."""
@@ -70,13 +71,11 @@ class Users:
         sweep = self._with_page(sweep, listing, anchored=anchors > 0)
         if len(listing.rows) < limit:
             return self._end_of_pass(sweep, listing)
-        last = _identity(listing.rows[-1])
-        if last and last == sweep.last:
-            raise SourceUnavailable(
-                f"{self._tenant.host} answers with the same page of users again and again: the list would never end"
-            )
-        offset = sweep.offset - anchors + len(listing.rows)
-        return self._page(listing, msgspec.structs.replace(sweep, offset=offset, last=last), listing.notices)
+        self._check_moves_on(sweep.offset, listing)
+        following = msgspec.structs.replace(
+            sweep, offset=sweep.offset - anchors + len(listing.rows), last=_identity(listing.rows[-1])
+        )
+        return self._page(listing, following, listing.notices)
 
     async def probe(self) -> str:
         """Ask for one user."""
@@ -105,6 +104,15 @@ class Users:
             has_moved=sweep.has_moved or has_moved,
             total=listing.total if sweep.offset == 0 else sweep.total,
         )
+
+    def _check_moves_on(self, offset: int, listing: Listing) -> None:
+        last_offset, last_ids = self._last_page
+        found = [record.id for record in listing.records]
+        if offset != last_offset and found == last_ids:
+            raise SourceUnavailable(
+                f"{self._tenant.host} answers with the same page of users again and again: the list would never end"
+            )
+        self._last_page = (offset, found)
 
     def _end_of_pass(self, sweep: _Sweep, listing: Listing) -> Page:
         self._halvings = 0
