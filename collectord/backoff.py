@@ -35,9 +35,11 @@ class Nap:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, until the time is over or `wake` is called."""
-        with anyio.CancelScope() as self._scope:
-            await anyio.sleep(seconds)
-        self._scope = None
+        try:
+            with anyio.CancelScope() as self._scope:
+                await anyio.sleep(seconds)
+        finally:
+            self._scope = None
 
     def wake(self) -> bool:
         """End the sleep; false: nobody sleeps here now."""

@@ -52,10 +52,8 @@ class Checkpoints:
     async def load(self, waiting: Collection[StreamKey]) -> None:
         """Read all places; those that are damaged or missing are restored. `waiting`: streams with a backlog."""
         rows = await self._store.read(_select)
-        damaged = [StreamKey(source, stream) for source, stream, text, crc in rows if _crc(source, stream, text) != crc]
-        good = {StreamKey(source, stream): text for source, stream, text, _ in rows}
-        for key in damaged:
-            del good[key]
+        damaged = [crc for source, stream, text, crc in rows if _crc(source, stream, text) != crc]
+        good = {StreamKey(source, stream): text for source, stream, text, crc in rows if crc not in damaged}
         saved = await to_thread.run_sync(_read_backup, self._store.directory / FILE)
         missing = {key: _as_restored(text) for key, text in (saved or {}).items() if key not in good}
         if damaged and saved is None:
@@ -123,10 +121,9 @@ def _select(connection: sqlite3.Connection) -> list[tuple[str, str, str | None, 
     return connection.execute("SELECT source, stream, cursor, crc FROM checkpoint").fetchall()
 
 
-def _repair(
-    connection: sqlite3.Connection, damaged: Iterable[StreamKey], missing: Mapping[StreamKey, str | None]
-) -> None:
-    connection.executemany("DELETE FROM checkpoint WHERE source = ? AND stream = ?", damaged)
+def _repair(connection: sqlite3.Connection, damaged: Iterable[int], missing: Mapping[StreamKey, str | None]) -> None:
+    # By their checksums: their names may be no names any more.
+    connection.executemany("DELETE FROM checkpoint WHERE crc = ?", [(crc,) for crc in damaged])
     for key, text in missing.items():
         save(connection, key, text)
         # A restored place is an old one: no rest that began with it goes on.

@@ -1,18 +1,19 @@
 """One sink's loops: for each source that has something waiting, a lane that delivers its batches in order.
 
 A batch goes from the outbox's hands to the sink at once while a lane keeps up, and is read back from disk after
-trouble. While the sink is away one lane asks for all of them.
+trouble. Lanes take turns, so that neither memory nor what one sink is asked at a time depends on how many there are.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from collectord.backoff import GaveUp, Nap, retry
+from collectord.backoff import MAX_RETRY_AFTER_SECONDS, GaveUp, Nap, retry
 from collectord.errors import BatchRejected, BatchTooLarge, SinkRefused, SinkUnavailable, StoreError
 from collectord.settings import MINUTE, RetryPolicy
 
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SENDS_AT_A_TIME = 8
-"""Requests in flight to one sink; each lane has one."""
+SEATS = 8
+"""Lanes that hold a batch in hand, or ask a sink that is away, at a time."""
 IN_MEMORY_BYTES = 8 * 2**20
-"""Batches held for one sink beside those on disk."""
+"""Batches held for one sink beside those on disk, but for those in hand."""
 READ_AHEAD_BYTES = 2 * 2**20
 STORE_RETRY = RetryPolicy(max=MINUTE, then=MINUTE)
 
@@ -51,6 +52,10 @@ class Lane:
         """Entries up to this one are in the outbox."""
 
 
+class _RefusedAnother(Exception):
+    """While this lane waited, the sink refused another one, or that one gave up."""
+
+
 class Delivery:
     """Delivers to one sink."""
 
@@ -66,9 +71,13 @@ class Delivery:
         self.ended = anyio.Event()
         self._lanes: dict[str, Lane] = {}
         self._queued_bytes = 0
-        self._successes = 0
-        self._slots = anyio.CapacityLimiter(SENDS_AT_A_TIME)
-        self._asking = anyio.Lock()
+        self._seats = anyio.CapacityLimiter(SEATS)
+        self._failing: set[Lane] = set()
+        """Lanes whose last attempt, at the sink or at the store, failed."""
+        self._refusal: CollectordError | None = None
+        """Why nothing is sent until somebody says so."""
+        self._not_before = -math.inf
+        """The sink asked for rest until then, on the loop's clock."""
         self._resumed = anyio.Event()
         self._group = anyio.create_task_group()
         self._flights: set[anyio.CancelScope] = set()
@@ -84,10 +93,15 @@ class Delivery:
 
     async def _run(self, name: str) -> None:
         async with self._group:
-            # Offers wait until we know what is on disk, lest something new overtake something old.
-            for source, newest in await self._outbox.attach(name, self._offer):
-                self._open_lane(Lane(source, read_to=0, newest=newest))
+            start = Lane("", read_to=0, newest=0)
+            await self._kept(start, partial(self._attach, name))
+            await self._well(start)
             await anyio.sleep_forever()
+
+    async def _attach(self, name: str) -> None:
+        # No other task runs between the two: an offer finds the lane of what is on disk, and does not overtake it.
+        for source, newest in await self._outbox.attach(name, self._offer):
+            self._open_lane(Lane(source, read_to=0, newest=newest))
 
     def stop(self) -> None:
         """Ask: waiting ends at once, a batch in flight may arrive and be acknowledged."""
@@ -100,8 +114,13 @@ class Delivery:
 
     def retry_now(self) -> None:
         """Try a sink that refused, or that is waited for, again at once."""
+        self._refusal = None
+        self._not_before = -math.inf
         self._resumed.set()
         self._resumed = anyio.Event()
+        self._wake()
+
+    def _wake(self) -> None:
         for lane in self._lanes.values():
             lane.nap.wake()
 
@@ -125,93 +144,105 @@ class Delivery:
         self._queued_bytes += sum(len(entry.batch.body) for entry in entries)
 
     async def _drain(self, lane: Lane) -> None:
-        while (entry := await self._next(lane)) is not None:
-            await self._hand_over(lane, entry, entry.batch)
-            await self._kept(lane, partial(self._outbox.acknowledge, entry))
+        while self._has_more(lane):
+            async with self._seats:
+                await self._deliver_next(lane)
         del self._lanes[lane.source]
 
-    async def _next(self, lane: Lane) -> Entry | None:
-        while not lane.queue:
-            if lane.read_to >= lane.newest:
-                return None
-            read = partial(self._outbox.waiting, self.status.name, lane.source, lane.read_to, READ_AHEAD_BYTES)
-            entries = await self._kept(lane, read)
-            if entries:
-                self._enqueue(lane, entries)
-            else:
-                lane.read_to = lane.newest
-        entry = lane.queue.popleft()
-        self._queued_bytes -= len(entry.batch.body)
-        return entry
+    def _has_more(self, lane: Lane) -> bool:
+        return bool(lane.queue) or lane.read_to < lane.newest
 
-    async def _hand_over(self, lane: Lane, entry: Entry, batch: Batch) -> None:
-        """Deliver a batch, or what is left of it when the sink refuses parts for good."""
+    async def _deliver_next(self, lane: Lane) -> None:
+        if not lane.queue:
+            await self._read(lane)
+        if lane.queue:
+            entry = lane.queue.popleft()
+            self._queued_bytes -= len(entry.batch.body)
+            buried = await self._hand_over(lane, entry, entry.batch)
+            await self._kept(lane, partial(self._outbox.acknowledge, entry, buried=buried))
+        await self._well(lane)  # not before: a stop must not come between the sink's answer and its acknowledgement
+
+    async def _read(self, lane: Lane) -> None:
+        newest = lane.newest  # while we read, there may be more
+        room = READ_AHEAD_BYTES if self._queued_bytes + READ_AHEAD_BYTES <= IN_MEMORY_BYTES else 1
+        read = partial(self._outbox.waiting, self.status.name, lane.source, lane.read_to, room)
+        entries = await self._kept(lane, read)
+        if entries:
+            self._enqueue(lane, entries)
+        else:
+            lane.read_to = newest
+
+    async def _hand_over(self, lane: Lane, entry: Entry, batch: Batch) -> int:
+        """Deliver a batch; returns how many records of it were buried because the sink refuses them for good."""
         try:
             await self._send(lane, batch)
         except (BatchTooLarge, BatchRejected) as refusal:
             if batch.count > 1:
-                for half in batch.split():
-                    await self._hand_over(lane, entry, half)
-            else:
-                await self._kept(lane, partial(self._outbox.bury, entry, batch, refusal))
+                first, second = batch.split()
+                return await self._hand_over(lane, entry, first) + await self._hand_over(lane, entry, second)
+            await self._kept(lane, partial(self._outbox.bury, entry, batch, refusal))
+            return batch.count
+        return 0
 
     async def _send(self, lane: Lane, batch: Batch) -> None:
+        """Send until the sink has it, or refuses this very batch."""
         while True:
-            failed: list[SinkUnavailable] = []
-            successes = self._successes
-            if not self._asking.locked():
-                try:
-                    return await self._once(batch)
-                except SinkUnavailable as error:
-                    failed.append(error)
-                except SinkRefused as error:
-                    await self._refused(error)
-                    continue
+            while self._refusal is not None:
+                await self._resumed.wait()
             try:
-                async with self._asking:
-                    if self._successes != successes:  # another lane found the sink well while we waited
-                        failed.clear()
-                    return await self._ask_until_well(lane, batch, failed)
+                return await self._retried(lane, partial(self._once, lane, batch), self._policy, SinkUnavailable)
+            except _RefusedAnother:
+                continue
             except SinkRefused as error:
-                await self._refused(error)
+                self._refusal = error
             except GaveUp as gave_up:
-                await self._refused(gave_up.error)
+                self._refusal = gave_up.error
+            await self._trouble(lane, self._refusal)
 
-    async def _ask_until_well(self, lane: Lane, batch: Batch, failed: list[SinkUnavailable]) -> None:
-        """Try again and again; an error in `failed` is an attempt that was made already."""
+    async def _once(self, lane: Lane, batch: Batch) -> None:
+        while (rest := self._not_before - anyio.current_time()) > 0:
+            await lane.nap.sleep(rest)
+        if self._refusal is not None:
+            raise _RefusedAnother
+        with anyio.CancelScope(shield=True) as flight:
+            self._flights.add(flight)
+            try:
+                await self._sink.send(batch)
+            except SinkUnavailable as error:
+                self._rest(error)
+                raise
+            finally:
+                self._flights.discard(flight)
+        if flight.cancelled_caught:  # cut: our own cancellation is due here
+            await anyio.sleep_forever()
 
-        async def attempt() -> None:
-            if failed:
-                raise failed.pop()
-            await self._once(batch)
+    def _rest(self, error: SinkUnavailable) -> None:
+        """What the sink asks of one lane it asks of all."""
+        if error.retry_after is not None:
+            rest = min(error.retry_after, MAX_RETRY_AFTER_SECONDS)
+            self._not_before = max(self._not_before, anyio.current_time() + rest)
 
-        await retry(attempt, self._policy, on=SinkUnavailable, sleep=lane.nap.sleep, report=self._report)
+    async def _kept(self, lane: Lane, operation: Callable[[], Awaitable[T]]) -> T:
+        return await self._retried(lane, operation, STORE_RETRY, StoreError)
 
-    async def _once(self, batch: Batch) -> None:
-        async with self._slots:
-            with anyio.CancelScope(shield=True) as flight:
-                self._flights.add(flight)
-                try:
-                    await self._sink.send(batch)
-                finally:
-                    self._flights.discard(flight)
-            if flight.cancelled_caught:  # cut: our own cancellation is due here
-                await anyio.sleep_forever()
-        self._successes += 1
-        if self.status.error is not None:
+    async def _retried(
+        self, lane: Lane, attempt: Callable[[], Awaitable[T]], policy: RetryPolicy, on: type[CollectordError]
+    ) -> T:
+        async def report(failure: Failure) -> None:
+            await self._trouble(lane, failure.error)
+
+        return await retry(attempt, policy, on=on, sleep=lane.nap.sleep, report=report)
+
+    async def _well(self, lane: Lane) -> None:
+        if lane not in self._failing:
+            return
+        self._failing.discard(lane)
+        self._wake()  # the others need not wait to see for themselves
+        if not self._failing:
             self.status.error = None
             await self._health.close(self.resource)
 
-    async def _refused(self, error: CollectordError) -> None:
-        await self._trouble(error)
-        await self._resumed.wait()
-
-    async def _report(self, failure: Failure) -> None:
-        await self._trouble(failure.error)
-
-    async def _trouble(self, error: CollectordError) -> None:
+    async def _trouble(self, lane: Lane, error: CollectordError) -> None:
+        self._failing.add(lane)
         self.status.error = error
         await self._health.open(self.resource, error)
-
-    async def _kept(self, lane: Lane, operation: Callable[[], Awaitable[T]]) -> T:
-        return await retry(operation, STORE_RETRY, on=StoreError, sleep=lane.nap.sleep, report=self._report)
