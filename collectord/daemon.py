@@ -17,8 +17,9 @@ from collectord.client import Client, open_session
 from collectord.delivering import Delivery
 from collectord.errors import ConfigError
 from collectord.health import HealthBoard, Resource, SinkStatus, State
+from collectord.kept import KeptSources, find_key
 from collectord.limits import Budgets
-from collectord.management import Plant, serve
+from collectord.management import Catalogue, Plant, serve
 from collectord.outbox import Outbox
 from collectord.records import Notice
 from collectord.sinks import open_sink
@@ -47,7 +48,14 @@ class StateLost(Exception):
 class Daemon:
     """One run, from the first transaction to the last."""
 
-    def __init__(self, path: Path, environment: Environment, configuration: Configuration, store: Store) -> None:
+    def __init__(
+        self,
+        path: Path,
+        environment: Environment,
+        configuration: Configuration,
+        store: Store,
+        source_key: str | None,
+    ) -> None:
         self._path = path
         self._environment = environment
         self._configuration = configuration
@@ -60,12 +68,22 @@ class Daemon:
         self._budgets = Budgets()
         self._sinks: dict[str, Sink] = {}
         self._deliveries: dict[str, Delivery] = {}
-        self._supervisor = Supervisor(self._outbox, self._health, self._sinks, SOURCE_TYPES, self._connect_for)
+        self._kept = KeptSources(store, source_key)
+        self._supervisor = Supervisor(
+            self._outbox, self._health, self._sinks, SOURCE_TYPES, self._connect_for, paused=self._kept.paused
+        )
+        self._catalogue = Catalogue(self._kept, self._supervisor, path.absolute().parent)
         self._group = anyio.create_task_group()
         self._reload_wanted = anyio.Event()
         self._resource = Resource("Collector", 1, configuration.daemon.collector.name)
         self._plant = Plant(
-            int(time.time() * 1000), self._resource.name, self._outbox, self._health, self._supervisor, self._deliveries
+            int(time.time() * 1000),
+            self._resource.name,
+            self._catalogue,
+            self._outbox,
+            self._health,
+            self._supervisor,
+            self._deliveries,
         )
 
     async def run(self) -> None:
@@ -75,6 +93,7 @@ class Daemon:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             await self._health.load()
             await self._outbox.load()
+            await self._kept.load()
             management = self._configuration.daemon.management
             doors = serve(self._plant, self._socket(), management)
             async with open_session() as self._session, doors as self._listeners, self._group:
@@ -165,11 +184,12 @@ class Daemon:
     async def _apply(self, configuration: Configuration) -> None:
         daemon = configuration.daemon
         # Until the old sources have stopped, their secrets are live as well.
-        log.configure(daemon.log.level, daemon.log.format, self._configuration.secrets | configuration.secrets)
+        log.configure(daemon.log.level, daemon.log.format, self._catalogue.secrets | configuration.secrets)
         for warning in configuration.warnings:
             self._log.warning("configuration warning", file=warning.file, place=warning.place, reason=warning.reason)
         await self._open_sinks(daemon.sinks)
-        difference = await self._supervisor.apply(configuration.sources, daemon.collector)
+        difference, unable = await self._catalogue.apply(configuration)
+        await self._health.warn(self._resource, unable, place="kept sources")
         # Last, since until now a source may have used them.
         gone = [name for name in self._deliveries if name not in daemon.sinks]
         await self._close_sinks(gone, SINK_CLOSE_SECONDS)
@@ -178,7 +198,7 @@ class Daemon:
             self._outbox.limit(name, None)
         await self._report_orphans()
         self._configuration = configuration
-        log.update_secrets(configuration.secrets)
+        self._catalogue.settle(configuration)
         self._log.info("configuration applied", sources=str(difference))
 
     async def _open_sinks(self, wanted: Mapping[str, SinkSettings]) -> None:
@@ -282,10 +302,11 @@ async def run(path: Path, environment: Environment, configuration: Configuration
     """Open the state store and run; raises StoreUnusable when it cannot be used."""
     directory = configuration.daemon.state.directory
     assert directory is not None  # resolved when the files were read
+    source_key = await to_thread.run_sync(find_key, environment)
     store = await to_thread.run_sync(Store.open, Path(directory))
     lost = False
     try:
-        await Daemon(path, environment, configuration, store).run()
+        await Daemon(path, environment, configuration, store, source_key).run()
     except* StateLost:
         lost = True
     finally:

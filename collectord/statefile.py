@@ -44,6 +44,8 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE health_event(
         id TEXT PRIMARY KEY, opened_ms INTEGER NOT NULL, closed_ms INTEGER, event TEXT NOT NULL,
         crc INTEGER NOT NULL) STRICT;
+    CREATE TABLE kept_source(name TEXT PRIMARY KEY, revision TEXT NOT NULL, sealed BLOB NOT NULL) STRICT;
+    CREATE TABLE paused(source TEXT PRIMARY KEY) STRICT;
     """,
 )
 """Numbered forward steps, each in one transaction; `user_version` counts those that were taken."""
@@ -58,6 +60,8 @@ _SALVAGE = (
     ("dead_letter", ""),
     ("source", ""),
     ("health_event", ""),
+    ("kept_source", ""),
+    ("paused", ""),
 )
 
 

@@ -16,9 +16,12 @@ from collectord.outbox import StreamKey
 from collectord.rules import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from collectord.auth import Authorization
+    from collectord.client import Client
     from collectord.health import HealthBoard
+    from collectord.limits import Limits
     from collectord.outbox import Outbox
     from collectord.settings import CollectorSettings, SourceSettings
     from collectord.sink import Sink
@@ -73,13 +76,15 @@ class Difference:
 class Supervisor:
     """Runs the sources."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all that sources need, assembled in one place
         self,
         outbox: Outbox,
         health: HealthBoard,
         sinks: Mapping[str, Sink],
         types: Mapping[str, SourceType],
         connect_for: Callable[[SourceSettings], Connect],
+        *,
+        paused: Collection[str] = (),
     ) -> None:
         self.running: dict[str, Running] = {}
         self._outbox = outbox
@@ -88,6 +93,8 @@ class Supervisor:
         """The sinks of the daemon as they are now: a sink that changes needs no source to start anew."""
         self._types = types
         self._connect_for = connect_for
+        self._paused = paused
+        """Names of the sources that shall not collect now; whoever gave them may change them."""
         self._group = anyio.create_task_group()
         self._turn = anyio.Lock()
         """A reload and a command at the same time would start a source twice."""
@@ -120,6 +127,34 @@ class Supervisor:
             await self._health.close_all(self.running.pop(name).resource)
         await self._start([wanted[name] for name in [*again, *new]])
         return Difference(new, again, gone, untouched)
+
+    async def put(self, settings: SourceSettings) -> None:
+        """Start a source, anew if it runs."""
+        async with self._turn:
+            await self._stop([settings.name] if settings.name in self.running else [])
+            await self._start([settings])
+
+    def remove(self, name: str) -> None:
+        """Begin to stop a source; it is gone when it has stopped. Raises KeyError."""
+        self.running[name].status.override = State.STOPPING
+        self._group.start_soon(self._remove, name)
+
+    async def _remove(self, name: str) -> None:
+        async with self._turn:
+            if name in self.running and self.running[name].status.override is State.STOPPING:
+                await self._stop([name])
+                await self._health.close_all(self.running.pop(name).resource)
+
+    def origins(self, settings: SourceSettings) -> set[str]:
+        """Where a source would send its credential; it is not started for that."""
+        found: set[str] = set()
+
+        def connect(origin: str, *, authorization: Authorization, limits: Limits) -> Client:
+            found.add(origin)
+            return self._connect_for(settings)(origin, authorization=authorization, limits=limits)
+
+        self._types[settings.type].open(settings, connect)
+        return found
 
     async def restart(self, name: str) -> None:
         """Start a source anew, from its checkpoint; raises KeyError."""
@@ -164,7 +199,7 @@ class Supervisor:
         for number, settings in enumerate(sources):
             status = SourceStatus(ids[settings.name], settings.name, settings.type)
             running = self.running[settings.name] = Running(settings, status)
-            if settings.options.enabled:
+            if settings.options.enabled and settings.name not in self._paused:
                 self._group.start_soon(
                     self._guard, running, number / STARTS_PER_SECOND, len(sources) / STARTS_PER_SECOND
                 )

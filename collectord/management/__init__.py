@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from collectord.management.catalogue import Catalogue
 from collectord.management.listening import Listeners, serve
 from collectord.management.views import Plant
 
-__all__ = ["Listeners", "Plant", "serve"]
+__all__ = ["Catalogue", "Listeners", "Plant", "serve"]

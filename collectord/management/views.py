@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from collectord.delivering import Delivery
     from collectord.health import HealthBoard, SourceStatus, StreamStatus
+    from collectord.management.catalogue import Catalogue
     from collectord.outbox import Outbox
     from collectord.supervisor import Supervisor
 
@@ -24,6 +25,7 @@ class Plant:
 
     started_ms: int
     collector_name: str
+    catalogue: Catalogue
     outbox: Outbox
     health: HealthBoard
     supervisor: Supervisor

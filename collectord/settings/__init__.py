@@ -347,3 +347,5 @@ class Environment(BaseSettings):
     credentials_directory: str | None = None
     notify_socket: str | None = None
     watchdog_usec: int | None = None
+    collectord_source_key: SecretStr | None = None
+    """Opens what the API keeps; a credential of this name, or `source_key`, goes before it."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,32 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
+from collectord.client import Client, open_session
+from collectord.config import Configuration
 from collectord.delivering import Delivery
 from collectord.health import HealthBoard, SinkStatus
-from collectord.management import Listeners, Plant, serve
+from collectord.kept import KeptSources
+from collectord.limits import Budgets
+from collectord.management import Catalogue, Listeners, Plant, serve
 from collectord.outbox import Outbox
-from collectord.settings import CollectorSettings, ManagementSettings, RetryPolicy, SourceConfig, SourceSettings
+from collectord.settings import (
+    CollectorSettings,
+    DaemonSettings,
+    HttpSinkSettings,
+    ManagementSettings,
+    RetryPolicy,
+    SourceConfig,
+    SourceSettings,
+)
 from collectord.source import SourceType, StreamType
+from collectord.sources import SOURCE_TYPES
 from collectord.store import Store
 from collectord.supervisor import Supervisor
 from tests.fakes import RecordingSink, ScriptedStream
 
 KEY = "a-key-of-the-test"
+KEPT_BY = "a key that seals what the API keeps"
+SINK = HttpSinkSettings(type="http", url=SecretStr("http://127.0.0.1:9/"))
 
 
 @dataclass
@@ -84,7 +100,8 @@ class Site:
 
     async def start(self, *names: str) -> None:
         """Let sources of these names run, and no others."""
-        await self.plant.supervisor.apply({name: source(name) for name in names}, CollectorSettings(name="soc-1"))
+        daemon = DaemonSettings(collector=CollectorSettings(name="soc-1"), sinks={"default": SINK})
+        await self.plant.catalogue.apply(Configuration(daemon, {name: source(name) for name in names}, frozenset(), ()))
 
 
 def basic(access_id: str, key: str) -> str:
@@ -92,7 +109,7 @@ def basic(access_id: str, key: str) -> str:
 
 
 def source(name: str) -> SourceSettings:
-    return SourceSettings(type="Script", config=SourceConfig(name=name))
+    return SourceSettings(type="Script", config=SourceConfig(name=name), file=f"sources.d/{name}.yaml")
 
 
 async def eventually(holds: Any, seconds: float = 10.0) -> Any:
@@ -129,15 +146,25 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         outbox, health = Outbox(store), HealthBoard(store)
         await outbox.load()
         outbox.limit("default", 2**30)
-        supervisor = Supervisor(outbox, health, {"default": sink}, {"Script": kind}, lambda _: None)  # type: ignore[arg-type,return-value]
+        kept = KeptSources(store, KEPT_BY)
+        vendors = await life.enter_async_context(open_session())
+        types = {**SOURCE_TYPES, "Script": kind}
+        connect = lambda _: partial(Client, vendors, Budgets())
+        supervisor = Supervisor(outbox, health, {"default": sink}, types, connect, paused=kept.paused)
         delivery = Delivery(sink, RetryPolicy(), outbox, health, SinkStatus("default", "http"))
-        plant = Plant(time.time_ns() // 1_000_000, "soc-1", outbox, health, supervisor, {"default": delivery})
+        catalogue = Catalogue(kept, supervisor, tmp_path)
+        plant = Plant(
+            time.time_ns() // 1_000_000, "soc-1", catalogue, outbox, health, supervisor, {"default": delivery}
+        )
         listeners = await life.enter_async_context(serve(plant, tmp_path / "api.sock", management()))
         session = await life.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)))
         # Tasks of their own: a fixture ends in another task than it begins in, and a task group may not.
         tasks = [asyncio.create_task(supervisor.run()), asyncio.create_task(delivery.run())]
         await asyncio.sleep(0)
-        yield Site(plant, listeners, session, tmp_path / "api.sock", streams, sink)
+        site = Site(plant, listeners, session, tmp_path / "api.sock", streams, sink)
+        await site.start()
+        plant.is_ready = True
+        yield site
         await supervisor.apply({}, CollectorSettings())
         for task in tasks:
             task.cancel()
