@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collectord.demo.okta import OktaSimulator
+from collectord.demo.sailpoint import SailPointSimulator
 from collectord.demo.simulator import Simulator
 
 
@@ -56,5 +57,26 @@ def _okta(poll_seconds: float) -> Tenant:
     )
 
 
-TENANTS: tuple[Callable[[float], Tenant], ...] = (_okta,)
+def _sailpoint(poll_seconds: float) -> Tenant:
+    simulator = SailPointSimulator()
+    simulator.add_users(600)
+    return Tenant(
+        source="sailpoint-demo",
+        simulator=simulator,
+        schema="SailPoint",
+        config={
+            "org_name": "demo",
+            "client_id": "${file:sailpoint.id}",
+            "client_secret": "${file:sailpoint.secret}",
+            "supported_apis": ["Events", "Users"],
+            "fields": {"_siemForward": True},
+        },
+        options={"intervals": {"events": poll_seconds}},
+        secrets={"sailpoint.id": simulator.client_id, "sailpoint.secret": simulator.client_secret},
+        history=2500,
+        per_second=10.0,
+    )
+
+
+TENANTS: tuple[Callable[[float], Tenant], ...] = (_okta, _sailpoint)
 """Each makes its tenant, given how many seconds lie between two polls of events."""
