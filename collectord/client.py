@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from collectord.auth import Authorization
-    from collectord.limits import Budgets, Limits
+    from collectord.limits import Budget, Budgets, Limits
 
 USER_AGENT = f"collectord/{__version__}"
 MAX_BODY_BYTES = 64 * 2**20
@@ -127,7 +127,8 @@ class Client:
         self._proxy = proxy
         self._tls: ssl.SSLContext | bool = tls_context(ca_pem) if ca_pem else True
         self._middlewares = (_fence(self.origin),)
-        self._held = {}  # type: ignore[var-annotated]  # keeps our budgets alive while we are
+        self.held: dict[str, Budget] = {}
+        """Our budgets by bucket, alive while we are."""
 
     async def get(self, target: str, *, bucket: str, headers: Mapping[str, str] | None = None) -> Response:
         """GET path and query `target`, already percent-encoded; see `request`."""
@@ -168,7 +169,7 @@ class Client:
         self, method: str, target: str, bucket: str, headers: Mapping[str, str], data: bytes | None
     ) -> Response:
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
-        budget = self._held.setdefault(bucket, self._budgets.get(self._limits, bucket))
+        budget = self.held.setdefault(bucket, self._budgets.get(self._limits, bucket))
         async with budget.turn():
             response = await self._exchange(method, URL(f"{self.origin}{target}", encoded=True), sent, data)
             rest = self._limits.rest_seconds(response.status, response.headers, response.server_time)

@@ -208,7 +208,9 @@ class Collector:
         if self._seen is not None:
             self._seen.remember(seen, forget)
         self.status.records_received += len(page.records)
-        self.status.records_accepted += len(records) - finished.dropped
+        accepted = len(records) - finished.dropped
+        self.status.records_accepted += accepted
+        self.status.last_hour.add(accepted, receipt_ms)
         self.status.records_dropped += finished.dropped
         self.status.duplicates_suppressed += len(page.records) - len(records)
 

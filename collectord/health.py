@@ -18,6 +18,7 @@ from isal.isal_zlib import crc32
 
 from collectord import log
 from collectord.errors import CollectordError, ErrorType, StoreError
+from collectord.last_hour import LastHour
 
 if TYPE_CHECKING:
     import sqlite3
@@ -69,6 +70,8 @@ class StreamStatus:
     records_accepted: int = 0
     records_dropped: int = 0
     duplicates_suppressed: int = 0
+    last_hour: LastHour = field(default_factory=LastHour)
+    """Records accepted."""
 
     def lag_seconds(self) -> float | None:
         """How far behind collecting is; None: nothing was collected yet."""

@@ -70,6 +70,16 @@ class Budget:
         """How long the vendor still wants us to rest."""
         return max(0.0, self._not_before - anyio.current_time())
 
+    @property
+    def per_second(self) -> float | None:
+        """Sustained requests in a second that we allow ourselves; None: only the vendor's answers limit us."""
+        return self._limits.per_second if math.isfinite(self._limits.per_second) else None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way now."""
+        return self._slots.borrowed_tokens
+
     def _wait_seconds(self) -> float:
         return max(self._not_before, self._next_token_at) - anyio.current_time()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -43,6 +43,7 @@ class Running:
     settings: SourceSettings
     status: SourceStatus
     collectors: list[Collector] = field(default_factory=list)
+    clients: list[Client] = field(default_factory=list)
     refusal: SourceRefused | None = None
     """What stopped all of its streams."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -254,7 +255,14 @@ class Supervisor:
     def _build(self, running: Running) -> list[Collector]:
         settings = running.settings
         kind = self._types[settings.type]
-        streams = kind.open(settings, self._connect_for(settings))
+        connect = self._connect_for(settings)
+        running.clients = []
+
+        def remembered(*args: Any, **kwargs: Any) -> Client:
+            running.clients.append(connect(*args, **kwargs))
+            return running.clients[-1]
+
+        streams = kind.open(settings, remembered)
         around = Surroundings(
             self._outbox,
             self._health,

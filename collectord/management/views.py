@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from collectord import __version__
-from collectord.health import iso
+from collectord.health import describe, iso
 from collectord.outbox import StreamKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from collectord.delivering import Delivery
-    from collectord.health import HealthBoard, SourceStatus, StreamStatus
+    from collectord.health import HealthBoard, Resource, StreamStatus
+    from collectord.limits import Budget
     from collectord.management.catalogue import Catalogue
     from collectord.outbox import Outbox
-    from collectord.supervisor import Supervisor
+    from collectord.supervisor import Running, Supervisor
 
 
 @dataclass(slots=True)
@@ -39,8 +42,13 @@ class Plant:
             delivery.retry_now()
 
 
+_Troubles = Counter[tuple["Resource", str]]
+"""Open health events by what they are about and by severity."""
+
+
 def status(plant: Plant) -> dict[str, Any]:
     """`GET /api/v1/status` and `status --json`."""
+    troubles = _troubles(plant)
     return {
         "collector": {
             "id": 1,
@@ -48,32 +56,55 @@ def status(plant: Plant) -> dict[str, Any]:
             "version": __version__,
             "started_at": iso(plant.started_ms),
         },
-        "sources": [_source(plant, running.status) for running in plant.supervisor.running.values()],
-        "sinks": [_sink(plant, name, delivery) for name, delivery in plant.deliveries.items()],
+        "sources": [_source(plant, running, troubles) for running in plant.supervisor.running.values()],
+        "sinks": [_sink(plant, name, delivery, troubles) for name, delivery in plant.deliveries.items()],
     }
 
 
 def source_of(plant: Plant, name: str) -> dict[str, Any]:
     """One source, as in `status`."""
-    return _source(plant, plant.supervisor.running[name].status)
+    return _source(plant, plant.supervisor.running[name], _troubles(plant))
 
 
-def _source(plant: Plant, source: SourceStatus) -> dict[str, Any]:
+def _troubles(plant: Plant) -> _Troubles:
+    return Counter((event.resource, event.severity) for event in plant.health.open_events.values())
+
+
+def _health(resource: Resource, troubles: _Troubles) -> dict[str, int]:
+    return {"errors": troubles[resource, "Error"], "warnings": troubles[resource, "Warning"]}
+
+
+def _source(plant: Plant, running: Running, troubles: _Troubles) -> dict[str, Any]:
+    source = running.status
     return {
         "id": source.id,
         "name": source.name,
         "type": source.type,
+        "category": running.settings.config.category or plant.catalogue.daemon.collector.category,
         "state": source.state_object(),
+        "health": _health(running.resource, troubles),
+        "rate_budgets": [_budget(*held) for client in running.clients for held in client.held.items()],
         "streams": [_stream(plant, StreamKey(source.name, stream.name), stream) for stream in source.streams],
+    }
+
+
+def _budget(bucket: str, budget: Budget) -> dict[str, Any]:
+    return {
+        "bucket": bucket,
+        "per_second": budget.per_second,
+        "in_flight": budget.in_flight,
+        "resting_seconds": round(budget.resting_seconds, 1),
     }
 
 
 def _stream(plant: Plant, key: StreamKey, stream: StreamStatus) -> dict[str, Any]:
     backlog = plant.outbox.by_stream.get(key)
     lag = stream.lag_seconds()
+    error = {} if stream.error is None else {"error": describe(stream.error)}
     return {
         "name": stream.name,
         "state": stream.state.value,
+        **error,
         "interval_seconds": stream.interval_seconds,
         "last_success_at": iso(stream.last_success_ms),
         "next_poll_at": iso(stream.next_poll_ms),
@@ -82,13 +113,14 @@ def _stream(plant: Plant, key: StreamKey, stream: StreamStatus) -> dict[str, Any
         "records_delivered": plant.outbox.delivered.get(key, 0),
         "records_dropped": stream.records_dropped,
         "duplicates_suppressed": stream.duplicates_suppressed,
+        "last_hour": stream.last_hour.counts(time.time_ns() // 1_000_000),
         "backlog_records": backlog.records if backlog else 0,
         "backlog_bytes": backlog.size if backlog else 0,
         "checkpoint": plant.outbox.checkpoint(key) or {},
     }
 
 
-def _sink(plant: Plant, name: str, delivery: Delivery) -> dict[str, Any]:
+def _sink(plant: Plant, name: str, delivery: Delivery, troubles: _Troubles) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": name, "type": delivery.status.type, "state": delivery.status.state}
     if delivery.status.error is not None:
         error = delivery.status.error
@@ -98,6 +130,8 @@ def _sink(plant: Plant, name: str, delivery: Delivery) -> dict[str, Any]:
         **shown,
         "backlog_records": backlog.records,
         "backlog_bytes": backlog.size,
+        "buffer_bytes": plant.outbox.limits.get(name),
+        "health": _health(delivery.status.resource, troubles),
         "dead_letters": plant.outbox.dead_letters.get(name, 0),
     }
 
