@@ -22,11 +22,13 @@ from collectord.limits import Budgets
 from collectord.management import Catalogue, Plant, serve
 from collectord.outbox import Outbox
 from collectord.records import Notice
+from collectord.reporting import Reporter
 from collectord.sinks import open_sink
 from collectord.sources import SOURCE_TYPES
 from collectord.store import Store
 from collectord.supervisor import Supervisor
 from collectord.systemd import Notifier, watchdog_interval_seconds
+from collectord.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -68,6 +70,8 @@ class Daemon:
         self._budgets = Budgets()
         self._sinks: dict[str, Sink] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._reporter = Reporter(self._outbox, self._sinks)
+        self._health.on_change.append(self._reporter.note)
         self._kept = KeptSources(store, source_key)
         self._supervisor = Supervisor(
             self._outbox, self._health, self._sinks, SOURCE_TYPES, self._connect_for, paused=self._kept.paused
@@ -100,7 +104,7 @@ class Daemon:
                 await self._report_damage()
                 self._group.start_soon(self._supervisor.run)
                 await self._apply(self._configuration)
-                for task in (self._keep_house, self._feed_watchdog, self._watch_store):
+                for task in (self._keep_house, self._feed_watchdog, self._watch_store, self._reporter.run):
                     self._group.start_soon(task)
                 self._notifier.ready(self._summary())
                 self._plant.is_ready = True
@@ -132,6 +136,7 @@ class Daemon:
 
     async def _stop(self) -> None:
         await self._supervisor.apply({}, self._configuration.daemon.collector)
+        await self._reporter.finish()
         await self._close_sinks(list(self._deliveries), self._configuration.daemon.stop_grace)
 
     async def _reload_when_asked(self) -> None:
@@ -188,6 +193,7 @@ class Daemon:
         for warning in configuration.warnings:
             self._log.warning("configuration warning", file=warning.file, place=warning.place, reason=warning.reason)
         await self._open_sinks(daemon.sinks)
+        self._reporter.follow(daemon.collector, daemon.health_events.sinks)
         difference, unable = await self._catalogue.apply(configuration)
         await self._health.warn(self._resource, unable, place="kept sources")
         # Last, since until now a source may have used them.
@@ -261,6 +267,8 @@ class Daemon:
             await anyio.sleep(HOUSEKEEPING_SECONDS)
             await self._back_up()
             await self._store.tidy()
+            for running in list(self._supervisor.running.values()):
+                await watch(self._health, running.resource, running.status)
             self._notifier.status(self._summary())
 
     async def _back_up(self) -> None:

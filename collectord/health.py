@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collectord.records import Notice
     from collectord.store import Store
 
+WATCHED = ("StreamSilent", "StreamLagging", "RetentionAtRisk")
+"""Warnings that come with the time that passes, not with a page: `collectord.watching` opens and closes them."""
 RECENT_EVENTS = 200
 """Closed events kept in memory and in the store."""
 
@@ -70,6 +72,11 @@ class StreamStatus:
     records_accepted: int = 0
     records_dropped: int = 0
     duplicates_suppressed: int = 0
+    started_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    saved_ms: int | None = None
+    """When its place was last saved before it started; None: never."""
+    retention_seconds: float | None = None
+    """How long the vendor keeps its records; None: not known."""
     last_hour: LastHour = field(default_factory=LastHour)
     """Records accepted."""
 
@@ -224,11 +231,17 @@ class HealthBoard:
         kind = error.error_type
         await self._note(_Key(resource, place, kind.health_event), "Error", error, NEXT_STEPS[kind])
 
-    async def warn(self, resource: Resource, notices: Iterable[Notice], *, place: str = "") -> None:
-        """Open a Warning for each notice, and close those of this place that are not among them."""
+    async def warn(
+        self, resource: Resource, notices: Iterable[Notice], *, place: str = "", among: Collection[str] | None = None
+    ) -> None:
+        """Open a Warning for each notice, and close those of this place that are not among them.
+
+        `among` names those that may be closed; None: all but the watched ones, which are another's to close.
+        """
         named = {notice.name: notice for notice in notices}
         for key, event in list(self.open_events.items()):
-            if key[:2] == (resource, place) and event.severity == "Warning" and key.name not in named:
+            ours = key.name not in WATCHED if among is None else key.name in among
+            if key[:2] == (resource, place) and event.severity == "Warning" and ours and key.name not in named:
                 await self._close(key)
         for notice in named.values():
             await self._note(_Key(resource, place, notice.name), "Warning", CollectordError(notice.text), "")

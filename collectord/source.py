@@ -54,6 +54,8 @@ class StreamType:
     interval_seconds: float
     inventory: bool = False
     """The records describe objects, not events: `_siemDataType` is `Inventory`."""
+    retention_seconds: float | None = None
+    """How long the vendor keeps records; what is older than that when we come is lost. None: objects, or not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,6 +281,5 @@ class Supervisor:
         common = kind.streams[name]
         metadata = metadata_of(self._collector, settings.config, name, kind.siem, inventory=common.inventory)
         interval = settings.interval_seconds(name) or common.interval_seconds
-        return Collector(
-            StreamKey(settings.name, name), stream, metadata, StreamStatus(name, interval, State.INITIALIZED), around
-        )
+        status = StreamStatus(name, interval, State.INITIALIZED, retention_seconds=common.retention_seconds)
+        return Collector(StreamKey(settings.name, name), stream, metadata, status, around)

@@ -10,6 +10,7 @@ from collectord.management import views
 from collectord.management.bounds import MAX_BODY_BYTES, Bounds, read_body
 from collectord.management.collectors import Collectors
 from collectord.management.guard import Guard, add_headers
+from collectord.management.health_events import HealthEvents
 from collectord.management.pages import Pages
 from collectord.management.problems import answer, refusals
 
@@ -26,6 +27,7 @@ def application(plant: Plant, bounds: Bounds, guard: Guard | None) -> web.Applic
     app.on_response_prepare.append(add_headers)
     api = _Api(plant)
     collectors = Collectors(plant)
+    health_events = HealthEvents(plant)
     pages = Pages()
     app.add_routes(
         [
@@ -35,6 +37,8 @@ def application(plant: Plant, bounds: Bounds, guard: Guard | None) -> web.Applic
             web.get("/readyz", api.readyz),
             web.get("/api/v1/status", api.status),
             web.get("/api/v1/health", api.health),
+            web.get("/api/v1/healthEvents", health_events.list_all),
+            web.post("/api/v1/healthEvents/resources", health_events.list_of_resources),
             web.get("/api/v1/collectors", collectors.list_collectors),
             web.get("/api/v1/collectors/name/{collector}", collectors.get_collector),
             web.get("/api/v1/collectors/{collector}", collectors.get_collector),

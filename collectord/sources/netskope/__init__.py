@@ -10,7 +10,7 @@ from collectord.settings import MINUTE, SourceConfig, SourceSettings
 from collectord.source import Connect, SourceType, Stream, StreamType
 from collectord.sources.netskope.api import Tenant, rest_seconds
 from collectord.sources.netskope.config import STREAMS, NetskopeConfig
-from collectord.sources.netskope.iterator import Iterator
+from collectord.sources.netskope.iterator import RETENTION_SECONDS, Iterator
 
 __all__ = ["SOURCE_TYPE", "NetskopeConfig", "open_streams", "origin", "selected"]
 
@@ -51,7 +51,7 @@ def open_streams(settings: SourceSettings, connect: Connect) -> Mapping[str, Str
 SOURCE_TYPE = SourceType(
     name="Netskope",
     config=NetskopeConfig,
-    streams={stream: StreamType(5 * MINUTE) for stream in STREAMS},
+    streams={stream: StreamType(5 * MINUTE, retention_seconds=RETENTION_SECONDS) for stream in STREAMS},
     selected=selected,
     open=open_streams,
     siem={"_siemVendor": "Netskope", "_siemProduct": "Security Cloud", "_siemFormat": "JSON"},

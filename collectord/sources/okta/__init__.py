@@ -45,7 +45,7 @@ def open_streams(settings: SourceSettings, connect: Connect) -> Mapping[str, Str
 SOURCE_TYPE = SourceType(
     name="Okta",
     config=OktaConfig,
-    streams={"events": StreamType(5 * MINUTE), "users": StreamType(DAY, inventory=True)},
+    streams={"events": StreamType(5 * MINUTE, retention_seconds=90 * DAY), "users": StreamType(DAY, inventory=True)},
     selected=selected,
     open=open_streams,
     siem={"_siemVendor": "Okta", "_siemProduct": "SSO", "_siemFormat": "JSON"},

@@ -8,6 +8,7 @@ from collectord.settings import HOUR, MINUTE, SourceConfig, SourceSettings
 from collectord.source import Connect, SourceType, Stream, StreamType
 from collectord.sources.sailpoint.config import DOMAIN, SailPointConfig
 from collectord.sources.sailpoint.events import Events
+from collectord.sources.sailpoint.place import RETENTION_SECONDS
 from collectord.sources.sailpoint.tenant import Tenant
 from collectord.sources.sailpoint.users import Users
 
@@ -37,7 +38,10 @@ def open_streams(settings: SourceSettings, connect: Connect) -> Mapping[str, Str
 SOURCE_TYPE = SourceType(
     name="SailPoint",
     config=SailPointConfig,
-    streams={"events": StreamType(5 * MINUTE), "users": StreamType(12 * HOUR, inventory=True)},
+    streams={
+        "events": StreamType(5 * MINUTE, retention_seconds=RETENTION_SECONDS),
+        "users": StreamType(12 * HOUR, inventory=True),
+    },
     selected=selected,
     open=open_streams,
     siem={"_siemVendor": "SailPoint", "_siemProduct": "SailPoint", "_siemFormat": "JSON"},

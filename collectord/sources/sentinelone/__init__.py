@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from collectord.settings import MINUTE, SourceConfig, SourceSettings, parse_origin
+from collectord.settings import DAY, MINUTE, SourceConfig, SourceSettings, parse_origin
 from collectord.source import Connect, SourceType, Stream, StreamType
 from collectord.sources.sentinelone.agents import Agents
 from collectord.sources.sentinelone.console import Console
@@ -60,7 +60,7 @@ SOURCE_TYPE = SourceType(
     name="SentinelOne Mgmt API",
     config=SentinelOneConfig,
     streams={
-        "activities": StreamType(5 * MINUTE),
+        "activities": StreamType(5 * MINUTE, retention_seconds=365 * DAY),
         "threats": StreamType(5 * MINUTE),
         "agents": StreamType(5 * MINUTE, inventory=True),
     },
