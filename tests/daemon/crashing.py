@@ -1,4 +1,4 @@
-"""Named moments at which the daemon dies as by `kill -9`: `python -m tests.daemon.crashing POINT[:N] run --config FILE`.
+"""Moments at which the daemon dies as by `kill -9`: `python -m tests.daemon.crashing POINT[:N] run --config FILE`.
 
 Nothing in the product knows of it. A crash is `os._exit(137)`: no `finally`, no flush, no farewell; the N-th time the
 moment comes.
@@ -125,12 +125,12 @@ WORK = {
     "page written": transaction(Outbox, "_accept", committed=False),
     "page committed": transaction(Outbox, "_accept", committed=True),
     "page kept": after(Outbox, "accept"),
+    "backlog read": after(Outbox, "waiting"),  # of the page before, when each point is met in this order
     "batch to be sent": before(HttpSink, "send"),
     "batch sent": after(HttpSink, "send"),
     "acknowledgement written": transaction(outbox, "_forget", committed=False),
     "acknowledgement committed": transaction(outbox, "_forget", committed=True),
     "batch acknowledged": after(Outbox, "acknowledge"),
-    "backlog read": after(Outbox, "waiting"),
     "seen ids read": after(Outbox, "seen"),
     "health event saved": after(HealthBoard, "_changed"),
 }

@@ -1,4 +1,4 @@
-"""Starts daemons by forking a process that has imported everything: a life begins in milliseconds, not in half a second.
+"""Starts daemons by forking a process that has imported everything: a life begins in milliseconds.
 
 A JSON object a line comes in and one goes out: `{"start": {...}}` answers the process id, `{"poll": PID}` its exit code
 or null. What is started is a process of its own in every respect; it only found its modules loaded.
@@ -77,9 +77,12 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _start(arguments: list[str], environment: dict[str, str], log: str, tamper: list[str], crash: str) -> int:
+def _start(
+    living: set[int], arguments: list[str], environment: dict[str, str], log: str, tamper: list[str], crash: str
+) -> int:
     pid = os.fork()
     if pid:
+        living.add(pid)
         return pid
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -93,7 +96,7 @@ def _start(arguments: list[str], environment: dict[str, str], log: str, tamper: 
         crashing.install(crash)
         code = cli.main(arguments)
     except BaseException:  # noqa: BLE001  what Python does at the end of a process
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         code = 1
     os._exit(code)
 
@@ -111,11 +114,7 @@ def serve() -> None:
     living: set[int] = set()
     for line in sys.stdin:
         question = json.loads(line)
-        if "start" in question:
-            answer = _start(**question["start"])
-            living.add(answer)
-        else:
-            answer = _poll(question["poll"], living)
+        answer = _poll(question["poll"], living) if "poll" in question else _start(living, **question["start"])
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     for pid in living:

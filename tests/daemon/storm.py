@@ -114,6 +114,7 @@ class Storm:
         self._canary = Canary()
         self._away: dict[NdjsonSink, float] = {}
         self._compression = "gzip"
+        self._fresh: dict[str, str] = {}
         self._sink_timeout = SINK_TIMEOUT_SECONDS
         self._deck: list[str] = []
         self._build(tenants)
@@ -130,6 +131,8 @@ class Storm:
             self.tenants[tenant.name] = tenant
         # An answer that was cut on its way told the daemon nothing, and a new credential has limits of its own.
         self.site.allowed.append("told to wait")
+        # A batch that was split begins anew after a crash: whole, then its halves with the same keys as before.
+        self.site.allowed.append(r"batch (\w{32})[ab]* of \S+: overtook the batch \1[ab]*,")
         self._canary.secrets.update(self.site.secrets)
         self._foreign = self.site.enter(self._canary.serve()) + "/elsewhere"
         self.site.sinks["choosy"] = self.choosy = self.site.open_sink(SinkKnobs(max_batch_bytes=6_000))
@@ -166,23 +169,32 @@ class Storm:
         ends = time.monotonic() + seconds
         try:
             while (self.kinds.total() < kills or time.monotonic() < ends) and self._failure is None:
-                self._live()
+                crash = self._draw()
+                self._live(crash, LIFE_SECONDS if crash else self._fate.uniform(0.0, LIFE_SECONDS))
         finally:
             self._is_over.set()
             weather.join()
         if self._failure is not None:
             raise self._failure
 
-    def die_at(self, crash: str, seconds: float = 20.0) -> None:
-        """One life that must end at this point."""
-        daemon = self._start(crash)
-        eventually(lambda: daemon.process.poll() is not None, seconds, what=crash)
-        self._bury(daemon, crash)
+    def die_at(self, point: str, seconds: float = 20.0) -> None:
+        """One life that must end at this point; there is something to collect, and everything fails once."""
+        for served in (*self.site.vendors.values(), *self._sinks):
+            self.site.call(served.faults.clear)
+        for tenant in self.tenants.values():
+            self.site.call(tenant.simulator.issue, 3, **tenant.flavours[0])
+            self.site.call(tenant.simulator.fail, VendorError(500))
+            self._refuse_link(tenant)
+        for sink in self._sinks:
+            self.site.call(sink.fail, Status(503))
+            self.site.call(sink.fail, Status(500, vendor_acts=True))
+        self._live(point, seconds)
+        assert self.kinds[point], f"no daemon died at: {point}"
 
-    def _live(self) -> None:
-        crash = self._draw()
+    def _live(self, crash: str, seconds: float) -> None:
+        """One life, which is ended if it does not end before."""
         daemon = self._start(crash)
-        ends = time.monotonic() + (LIFE_SECONDS if crash else self._fate.uniform(0.0, LIFE_SECONDS))
+        ends = time.monotonic() + seconds
         while daemon.process.poll() is None and time.monotonic() < ends:
             time.sleep(0.005)
             if crash.partition(":")[0] in RELOAD and daemon.is_ready() and not daemon.notify.with_key("RELOADING"):
@@ -201,7 +213,7 @@ class Storm:
 
     def _start(self, crash: str) -> Daemon:
         for served in (*self.site.vendors.values(), *self._sinks):
-            served._waits = Waits()  # a process that has died does not know what its predecessor was told
+            vars(served)["_waits"] = Waits()  # a process that has died does not know what its predecessor was told
         self.daemon = self.site.fork(self._server, tamper=self._tamper, crash=crash)
         return self.daemon
 
@@ -267,7 +279,9 @@ class Storm:
         self.site.call(self._some_tenant().simulator.fail, fault, times=self._weather.randint(1, 3))
 
     def _link_is_refused(self) -> None:
-        tenant = self._some_tenant()
+        self._refuse_link(self._some_tenant())
+
+    def _refuse_link(self, tenant: Tenant) -> None:
         if tenant.link_refused is not None:
             fault, when = tenant.link_refused
             self.site.call(tenant.simulator.fail, fault, when=when)
@@ -328,8 +342,15 @@ class Storm:
         self._sink_timeout = 30.0  # from now on the judge, too, takes the sink's time
         self._write()
         self.daemon = self._start("").wait_until_ready()
-        for tenant in self.tenants.values():
-            self.site.call(tenant.simulator.issue, 1)
+        self._fresh = {
+            name: self.site.call(tenant.simulator.issue, 1, **tenant.flavours[0])[0]
+            for name, tenant in self.tenants.items()
+        }
+
+    def stop(self) -> int:
+        """End the daemon that ran last; returns its exit code."""
+        assert self.daemon is not None
+        return self.daemon.stop()
 
     def verdicts(self) -> dict[str, Verdict]:
         """By sink."""
@@ -339,6 +360,15 @@ class Storm:
             return judge([expectation for each in wanted for expectation in each.expectations()], sink.records)
 
         return {name: self.site.call(judged, sink, name) for name, sink in zip(SINKS, self._sinks, strict=True)}
+
+    def wait_until_fresh_ones_came(self) -> None:
+        """What was issued last is delivered last, so that whatever has not come by then does not come any more."""
+
+        def came() -> bool:
+            delivered = [{record.id for record in each} for each in self.site.sink.records.values()]
+            return all(any(fresh in ids for ids in delivered) for fresh in self._fresh.values())
+
+        eventually(lambda: self.site.call(came), what=self, pause=0.1)
 
     def is_whole(self) -> bool:
         """Whether everything has arrived, once, as it was issued."""
@@ -358,8 +388,8 @@ class Storm:
         ready = sorted(self.ready_after) or [0.0]
         issued = sum(each.simulator.issued_count.total() for each in self.tenants.values())
         lines = [
-            f"COLLECTORD_ORACLE_SEED={self.seed}: {self.kinds.total()} lives, {issued} records issued; ready after {ready[len(ready) // 2]:.2f} s"
-            f" (longest {ready[-1]:.2f} s)",
+            f"COLLECTORD_ORACLE_SEED={self.seed}: {self.kinds.total()} lives, {issued} records issued",
+            f"ready after {ready[len(ready) // 2]:.2f} s, at the longest {ready[-1]:.2f} s",
             "ended at: " + ", ".join(f"{count} x {kind}" for kind, count in self.kinds.most_common()),
             "troubles: " + ", ".join(f"{count} x {kind}" for kind, count in self.troubles.most_common()),
             *(f"sink {name}: {verdict}" for name, verdict in self.verdicts().items()),

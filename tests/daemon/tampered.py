@@ -9,15 +9,23 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio
+import orjson
+from msgspec.structs import astuple
 
 from collectord import cli, collecting, config, daemon
-from collectord.outbox import Acceptance, Outbox
+from collectord.errors import SinkUnavailable
+from collectord.outbox import Acceptance, Outbox, SeenPage, StreamKey
+from collectord.records import Batch, Metadata, Record
+from collectord.sinks.http import HttpSink
 from collectord.sources.okta.events import Events
 from collectord.store import Store
 from collectord.supervisor import Supervisor
@@ -139,6 +147,58 @@ def cursor_before_the_batch() -> None:
         return in_two_steps
 
     change(Outbox, "accept", tamper)
+
+
+def failed_is_sent() -> None:
+    """A sink that could not be reached is believed to have the batch."""
+
+    def tamper(send: Any) -> Any:
+        async def hopefully(self: HttpSink, batch: Batch) -> None:
+            with suppress(SinkUnavailable):
+                await send(self, batch)
+
+        return hopefully
+
+    change(HttpSink, "send", tamper)
+
+
+def new_key_each_time() -> None:
+    """A batch that is sent again looks like another one."""
+
+    def tamper(send: Any) -> Any:
+        async def anew(self: HttpSink, batch: Batch) -> None:
+            await send(self, replace(batch, id=uuid4().hex))
+
+        return anew
+
+    change(HttpSink, "send", tamper)
+
+
+def parsed_records() -> None:
+    """Records are read and written anew on their way."""
+
+    def tamper(encode: Any) -> Any:
+        def anew(self: HttpSink, records: Sequence[Record], metadata: Metadata) -> list[Batch]:
+            written = [orjson.dumps(orjson.loads(bytes(record.raw))) for record in records]
+            changed = [Record(raw, *astuple(record)[1:]) for raw, record in zip(written, records, strict=True)]
+            batches: list[Batch] = encode(self, changed, metadata)
+            return batches
+
+        return anew
+
+    change(HttpSink, "encode", tamper)
+
+
+def forgotten_ids() -> None:
+    """What was collected before the daemon was started is not known any more."""
+
+    def tamper(_: Any) -> Any:
+        async def nothing(self: Outbox, key: StreamKey) -> list[SeenPage]:
+            return []
+
+        return nothing
+
+    change(Outbox, "seen", tamper)
 
 
 if __name__ == "__main__":

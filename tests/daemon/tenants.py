@@ -99,7 +99,7 @@ def limited_okta(token: str, seed: int) -> Tenant:
 
 def netskope(token: str, seed: int) -> Tenant:
     """Cursors that live at the vendor, one page deep to be undone."""
-    knobs = NetskopeKnobs(page_size=9, wait_some=0, wait_idle=0, requests_per_second=None)
+    knobs = NetskopeKnobs(page_size=60, wait_some=0, wait_idle=0, requests_per_second=None)
     return Tenant(
         name="netskope",
         simulator=NetskopeSimulator(token, knobs, seed=seed, event_bytes=SMALL),
@@ -128,7 +128,7 @@ def sentinelone(token: str, seed: int) -> Tenant:
             "supported_apis": ["activities", "threats", "agents"],
         },
         streams=["activities", "threats", "agents"],
-        options={"page_size": 20},
+        options={"page_size": 300},
         flavours=[{}, {"stream": "threats"}, {"stream": MIXED}, {"late_seconds": 60.0}, {"same_moment": True}],
     )
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.daemon.crashing import POINTS
 from tests.daemon.forkserver import ForkServer
 from tests.daemon.harness import Site
 from tests.daemon.storm import Storm
-from tests.daemon.tenants import OKTA
+from tests.daemon.tenants import OKTA, OTHERS
 
 KILLS = 100
 SEED = os.environ.get("COLLECTORD_ORACLE_SEED") or str(random.randrange(10**6))
@@ -26,14 +27,49 @@ def server() -> Iterator[ForkServer]:
     server.close()
 
 
-@pytest.mark.timeout(240 + 2 * SOAK_SECONDS)
-def test_nothing_is_lost_in_any_storm(site: Site, server: ForkServer):
+def test_death_at_any_point_loses_nothing(site: Site, server: ForkServer):
     storm = Storm(site, server, SEED, OKTA)
+    for point in POINTS:
+        storm.die_at(point)
+    storm.clear_up()
+    storm.wait_until_whole()
+    print(storm)
+    assert storm.kinds.keys() == POINTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "point", "wrong"),
+    [
+        ("cursor_before_the_batch", "page committed", "missing"),
+        ("failed_is_sent", "batch acknowledged", "missing"),
+        ("new_key_each_time", "batch acknowledged", "duplicates"),
+        ("forgotten_ids", "seen ids read", "duplicates"),
+        ("parsed_records", "batch acknowledged", "altered"),
+    ],
+)
+def test_a_daemon_that_is_not_right_is_found_out(site: Site, server: ForkServer, mistake: str, point: str, wrong: str):
+    """What a correct daemon survives shows what is wrong with another one."""
+    site.allowed.append("overtook the batch")
+    storm = Storm(site, server, SEED, OKTA, tamper=[mistake])
+    storm.die_at(point)
+    for tenant in storm.tenants.values():
+        for flavour in tenant.flavours:
+            site.call(tenant.simulator.issue, 3, **flavour)
+    storm.clear_up()
+    storm.wait_until_fresh_ones_came()
+    assert storm.stop() == 0
+    streams = [stream for verdict in storm.verdicts().values() for stream in verdict.streams]
+    assert any(stream.wrongs[wrong] for stream in streams), storm
+
+
+@pytest.mark.timeout(240 + 2 * SOAK_SECONDS)
+@pytest.mark.parametrize("tenants", [OKTA, OTHERS], ids=["okta", "others"])
+def test_nothing_is_lost_in_any_storm(site: Site, server: ForkServer, tenants):
+    storm = Storm(site, server, SEED, tenants)
     storm.rage(kills=0 if SOAK_SECONDS else KILLS, seconds=SOAK_SECONDS)
     storm.clear_up()
     storm.wait_until_whole()
     print(storm)
-    assert storm.daemon is not None
-    assert storm.daemon.stop() == 0
+    assert storm.stop() == 0
     assert storm.is_whole(), storm
     assert not list(storm.complaints())
