@@ -28,7 +28,7 @@ class Limits:
     counted_by: str
     """What the vendor counts by, without a secret in clear: sources with the same value share their budgets."""
     rest_seconds: Callable[[int, MultiMapping[str], float], float]
-    """From an answer's status, headers and the vendor's clock (epoch seconds): how long its bucket must rest; 0: go on."""
+    """From an answer's status, headers and the vendor's clock (epoch seconds): how long its bucket must rest, or 0."""
     per_second: float = math.inf
     """Sustained requests in a second, for each bucket."""
     burst: int = 1
@@ -52,7 +52,7 @@ class Budget:
         borrower = object()
         await self._slots.acquire_on_behalf_of(borrower)
         try:
-            while (wait := self._wait_seconds()) > 0:
+            while (wait := self._wait_seconds()) > 0:  # noqa: ASYNC110  the time to wait is known, and may have grown
                 await anyio.sleep(wait)
             self._spend()
             yield
