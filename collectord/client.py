@@ -11,12 +11,14 @@ import re
 import socket
 import ssl
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import aiohttp
+import anyio
 from aiohttp import (
     ClientHandlerType,
     ClientMiddlewareType,
@@ -105,6 +107,23 @@ def tls_context(ca_pem: str) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=ca_pem)
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What went to a vendor and came back, counted."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    """By class of the status: `2xx`; `none` where no whole answer came."""
+    received_bytes: int = 0
+    """Of bodies, inflated."""
+    waited_seconds: float = 0.0
+    """For the vendor's rate limit, and for our own pace below it."""
+
+    def note(self, response: Response) -> None:
+        """Count an answer."""
+        self.answers[f"{response.status // 100}xx"] += 1
+        self.received_bytes += len(response.body)
+
+
 class Client:
     """Talks to one origin with one credential."""
 
@@ -129,6 +148,7 @@ class Client:
         self._middlewares = (_fence(self.origin),)
         self.held: dict[str, Budget] = {}
         """Our budgets by bucket, alive while we are."""
+        self.traffic = Traffic()
 
     async def get(self, target: str, *, bucket: str, headers: Mapping[str, str] | None = None) -> Response:
         """GET path and query `target`, already percent-encoded; see `request`."""
@@ -170,8 +190,15 @@ class Client:
     ) -> Response:
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
         budget = self.held.setdefault(bucket, self._budgets.get(self._limits, bucket))
+        asked = anyio.current_time()
         async with budget.turn():
-            response = await self._exchange(method, URL(f"{self.origin}{target}", encoded=True), sent, data)
+            self.traffic.waited_seconds += anyio.current_time() - asked
+            try:
+                response = await self._exchange(method, URL(f"{self.origin}{target}", encoded=True), sent, data)
+            except SourceError:
+                self.traffic.answers["none"] += 1
+                raise
+            self.traffic.note(response)
             rest = self._limits.rest_seconds(response.status, response.headers, response.server_time)
             if rest > 0:
                 budget.rest(rest)

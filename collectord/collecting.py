@@ -102,6 +102,7 @@ class Collector:
         error: CollectordError
         try:
             self._be_sure_of_the_place()
+            self._plan(first_poll_in)
             self.status.saved_ms = await self._around.outbox.saved_ms(self.key) or None
             await self._poll_for_ever(max(first_poll_in, await self._rest_left()))
         except SourceRefused as refusal:

@@ -88,6 +88,7 @@ class Daemon:
             self._health,
             self._supervisor,
             self._deliveries,
+            store,
         )
 
     async def run(self) -> None:

@@ -57,6 +57,8 @@ class Store:
         """Where a damaged store was moved at this start; None: the store was sound."""
         self.broken = anyio.Event()
         """Set when the disk failed: nothing can be kept any more, the process must start anew."""
+        self.commits = 0
+        """Transactions since the start, those that only read among them."""
         self._connection = connection
         self._lock_file = descriptor
         self._turn = anyio.Lock()
@@ -156,6 +158,7 @@ class Store:
         try:
             results = [write.operation(self._connection) for write in writes]
             self._connection.execute("COMMIT")
+            self.commits += 1
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

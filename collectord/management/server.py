@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from collectord.management import views
+from collectord.management import metrics, views
 from collectord.management.bounds import MAX_BODY_BYTES, Bounds, read_body
 from collectord.management.collectors import Collectors
 from collectord.management.guard import Guard, add_headers
@@ -35,6 +35,7 @@ def application(plant: Plant, bounds: Bounds, guard: Guard | None) -> web.Applic
             web.get("/static/{path:.+}", pages.static),
             web.get("/healthz", api.healthz),
             web.get("/readyz", api.readyz),
+            web.get("/metrics", api.metrics),
             web.get("/api/v1/status", api.status),
             web.get("/api/v1/health", api.health),
             web.get("/api/v1/healthEvents", health_events.list_all),
@@ -62,6 +63,10 @@ class _Api:
 
     async def health(self, request: web.Request) -> web.Response:
         return answer(views.health(self._plant, request.query.get("source")))
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        body = await metrics.text(self._plant)
+        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def healthz(self, _request: web.Request) -> web.Response:
         alive = self._plant.supervisor.is_alive()

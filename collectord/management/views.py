@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collectord.limits import Budget
     from collectord.management.catalogue import Catalogue
     from collectord.outbox import Outbox
+    from collectord.store import Store
     from collectord.supervisor import Running, Supervisor
 
 
@@ -33,6 +34,7 @@ class Plant:
     health: HealthBoard
     supervisor: Supervisor
     deliveries: Mapping[str, Delivery]
+    store: Store
     is_ready: bool = False
     """From the first configuration applied until the daemon begins to stop."""
 

@@ -7,7 +7,7 @@ import base64
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -98,6 +98,15 @@ class Site:
         assert reply.status == status, reply
         return reply.json
 
+    async def poll_until(self, name: str, holds: Callable[[], Any]) -> None:
+        """Ask a source to poll until something is so: one that polls just now need not begin another poll."""
+
+        def polled() -> Any:
+            self.plant.supervisor.poll(name)
+            return holds()
+
+        await eventually(polled)
+
     async def start(self, *names: str) -> None:
         """Let sources of these names run, and no others."""
         daemon = DaemonSettings(collector=CollectorSettings(name="soc-1"), sinks={"default": SINK})
@@ -153,9 +162,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         supervisor = Supervisor(outbox, health, {"default": sink}, types, connect, paused=kept.paused)
         delivery = Delivery(sink, RetryPolicy(), outbox, health, SinkStatus("default", "http"))
         catalogue = Catalogue(kept, supervisor, tmp_path)
-        plant = Plant(
-            time.time_ns() // 1_000_000, "soc-1", catalogue, outbox, health, supervisor, {"default": delivery}
-        )
+        started_ms = time.time_ns() // 1_000_000
+        deliveries = {"default": delivery}
+        plant = Plant(started_ms, "soc-1", catalogue, outbox, health, supervisor, deliveries, store)
         listeners = await life.enter_async_context(serve(plant, tmp_path / "api.sock", management()))
         session = await life.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)))
         # Tasks of their own: a fixture ends in another task than it begins in, and a task group may not.

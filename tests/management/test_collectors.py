@@ -193,8 +193,7 @@ async def test_what_was_got_can_be_put_back_and_the_secret_is_as_it_was(site, ok
     changed = await site.ask("PUT", path, {"source": got}, If_Match=etag)
     assert changed.status == 200, changed
     okta.issue(3)
-    site.plant.supervisor.poll("okta-api")
-    await eventually(lambda: len(site.sink.lines) == 3)
+    await site.poll_until("okta-api", lambda: len(site.sink.lines) == 3)
     assert okta.violations == []
 
 
@@ -346,7 +345,8 @@ async def test_pause_holds_until_resume_whatever_is_reloaded(site):
 
 async def test_poll_asks_the_vendor_now(site):
     await site.start("a")
-    await eventually(lambda: site.plant.supervisor.running["a"].status.state.value == "Collecting")
+    collector = (await eventually(lambda: site.plant.supervisor.running["a"].collectors))[0]
+    await eventually(lambda: site.streams["a"].cursors and collector.nap._scope is not None)
     site.streams["a"].issue(1)
     assert (await site.ask("POST", f"{ALL}/a/action/poll")).status == 200
     await eventually(lambda: len(site.sink.lines) == 1)
@@ -356,15 +356,13 @@ async def test_restart_goes_on_from_the_checkpoint(site):
     await site.start("a")
     await eventually(lambda: "a" in site.streams)
     site.streams["a"].issue(2)
-    await site.ask("POST", f"{ALL}/a/action/poll")
-    await eventually(lambda: site.plant.outbox.checkpoint(StreamKey("a", "events")) == {"at": 2})
+    await site.poll_until("a", lambda: site.plant.outbox.checkpoint(StreamKey("a", "events")) == {"at": 2})
     before = site.plant.supervisor.running["a"]
     reply = await site.ask("POST", f"{ALL}/a/action/restart")
     assert reply.status == 200
     assert site.plant.supervisor.running["a"] is not before
     site.streams["a"].issue(1)
-    await site.ask("POST", f"{ALL}/a/action/poll")
-    await eventually(lambda: len(site.sink.lines) == 3)
+    await site.poll_until("a", lambda: len(site.sink.lines) == 3)
 
 
 async def test_an_unknown_action_is_refused(site):
@@ -378,7 +376,7 @@ async def test_an_unknown_action_is_refused(site):
 
 async def test_a_thousand_sources_are_told_in_less_than_a_second(site):
     await site.start(*(f"source-{number}" for number in range(1000)))
-    for path in ("/api/v1/status", ALL):
+    for path in ("/api/v1/status", ALL, "/api/v1/healthEvents", "/metrics"):
         started = time.perf_counter()
         reply = await site.ask("GET", path)
         assert time.perf_counter() - started < 1, path

@@ -243,8 +243,7 @@ async def test_77_a_thousand_connections_leave_collecting_alone(site):
             if len(held) % 50 == 0:
                 await anyio.sleep(0)
         site.streams["okta-prod"].issue(5)
-        site.plant.supervisor.poll("okta-prod")
-        await eventually(lambda: len(site.sink.lines) == 5)
+        await site.poll_until("okta-prod", lambda: len(site.sink.lines) == 5)
         assert await site.ask_socket(STATUS) == 200
     finally:
         for connection in held:
