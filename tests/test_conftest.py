@@ -70,6 +70,15 @@ async def test_real_work_is_not_cut_short_by_the_fake_clock():
         await anyio.to_thread.run_sync(time.sleep, 0.2)
 
 
+@pytest.mark.looptime
+async def test_the_fake_clock_stands_while_a_thread_works(looptime):
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, 1000)
+        await anyio.to_thread.run_sync(time.sleep, 0.05)
+        assert looptime < 1
+    assert looptime == pytest.approx(1000, abs=1)
+
+
 async def test_unmarked_tests_have_the_real_clock():
     began = time.monotonic()
     await anyio.sleep(0.05)
