@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from tests.daemon.forkserver import ForkServer
 from tests.daemon.harness import Site
 
 
@@ -16,11 +17,19 @@ def portal() -> Iterator[BlockingPortal]:
         yield portal
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[ForkServer]:
+    """What most daemons are started by."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def site(tmp_path, portal) -> Iterator[Site]:
+def site(tmp_path, portal, server) -> Iterator[Site]:
     """Fails the test when a secret was seen, a simulator was ill-treated, or the log tells of a mistake."""
     with ExitStack() as life:
-        site = Site(tmp_path, portal, life)
+        site = Site(tmp_path, portal, server, life)
         try:
             yield site
         finally:

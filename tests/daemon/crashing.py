@@ -1,4 +1,4 @@
-"""Moments at which the daemon dies as by `kill -9`: `python -m tests.daemon.crashing POINT[:N] run --config FILE`.
+"""Moments at which the daemon dies as by `kill -9`: `site.fork(crash="page committed:3")`.
 
 Nothing in the product knows of it. A crash is `os._exit(137)`: no `finally`, no flush, no farewell; the N-th time the
 moment comes.
@@ -10,13 +10,12 @@ import functools
 import inspect
 import json
 import os
-import sys
 from collections.abc import Callable
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
-from collectord import checkpoints, cli, outbox, store
+from collectord import checkpoints, outbox, store
 from collectord import daemon as daemons
 from collectord.collecting import Collector
 from collectord.daemon import Daemon
@@ -165,8 +164,3 @@ def install(spec: str) -> None:
     POINTS[name](crash)
     if name in HOUSE:
         vars(daemons)["HOUSEKEEPING_SECONDS"] = QUICK_HOUSEKEEPING_SECONDS
-
-
-if __name__ == "__main__":
-    install(sys.argv[1])
-    sys.exit(cli.main(sys.argv[2:]))

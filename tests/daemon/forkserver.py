@@ -77,53 +77,54 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _start(
-    living: set[int], arguments: list[str], environment: dict[str, str], log: str, tamper: list[str], crash: str
-) -> int:
-    pid = os.fork()
-    if pid:
-        living.add(pid)
-        return pid
-    try:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        os.environ.clear()
-        os.environ.update(environment)
-        for name in tamper:
-            getattr(tampered, name)()
-        crashing.install(crash)
-        code = cli.main(arguments)
-    except BaseException:  # noqa: BLE001  what Python does at the end of a process
-        sys.excepthook(*sys.exc_info())
-        code = 1
-    os._exit(code)
+class _Server:
+    """The forking end."""
 
+    def __init__(self) -> None:
+        self._codes: dict[int, int | None] = {}
+        """Exit codes by process id; None: it lives."""
 
-def _poll(pid: int, living: set[int]) -> int | None:
-    done, status = os.waitpid(pid, os.WNOHANG)
-    if not done:
-        return None
-    living.discard(pid)
-    return os.waitstatus_to_exitcode(status)
+    def start(self, arguments: list[str], environment: dict[str, str], log: str, tamper: list[str], crash: str) -> int:
+        pid = os.fork()
+        if pid:
+            self._codes[pid] = None
+            return pid
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            os.environ.clear()
+            os.environ.update(environment)
+            for name in tamper:
+                getattr(tampered, name)()
+            crashing.install(crash)
+            code = cli.main(arguments)
+        except BaseException:  # noqa: BLE001  what Python does at the end of a process
+            sys.excepthook(*sys.exc_info())
+            code = 1
+        os._exit(code)
 
+    def poll(self, pid: int) -> int | None:
+        if self._codes[pid] is None:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            self._codes[pid] = os.waitstatus_to_exitcode(status) if done else None
+        return self._codes[pid]
 
-def serve() -> None:
-    """Answer until there is nobody to ask."""
-    living: set[int] = set()
-    for line in sys.stdin:
-        question = json.loads(line)
-        answer = _poll(question["poll"], living) if "poll" in question else _start(living, **question["start"])
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-    for pid in living:
-        os.kill(pid, signal.SIGKILL)
+    def serve(self) -> None:
+        """Answer until there is nobody to ask."""
+        for line in sys.stdin:
+            question = json.loads(line)
+            answer = self.poll(question["poll"]) if "poll" in question else self.start(**question["start"])
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
+        for pid in self._codes:
+            if self.poll(pid) is None:
+                os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
     from collectord import cli, daemon  # noqa: F401  all that a daemon imports
     from tests.daemon import crashing, tampered
 
-    assert Path(__file__).is_relative_to(ROOT)
-    serve()
+    _Server().serve()

@@ -49,9 +49,6 @@ CANARY = "CaNaRy"
 SECONDS = 30.0
 """Long enough for a machine that has much else to do; what is waited for comes much sooner."""
 QUICK = {"initial": "100ms", "max": "300ms"}
-TAMPERED = ("tests.daemon.tampered",)
-
-Command = Sequence[str]
 
 
 def eventually(holds: Callable[[], T], seconds: float = SECONDS, *, what: object = "", pause: float = 0.01) -> T:
@@ -141,6 +138,8 @@ class Daemon:
             return self.is_ready()
 
         eventually(ready, what=lambda: f"READY=1; the log:\n{self.log_path.read_text()}")
+        if isinstance(self.process, subprocess.Popen):  # a forked one shows what its server was started with
+            self.site.traces += [Path(f"/proc/{self.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
         return self
 
     def send(self, number: signal.Signals) -> None:
@@ -258,9 +257,10 @@ class Peers:
 class Site:
     """One installation in a folder: configuration, credentials, state, vendors and sinks, and the daemons it had."""
 
-    def __init__(self, folder: Path, portal: BlockingPortal, life: ExitStack) -> None:
+    def __init__(self, folder: Path, portal: BlockingPortal, server: ForkServer, life: ExitStack) -> None:
         self.folder = folder
         self.portal = portal
+        self._server = server
         self.state = folder / "state"
         self.credentials = folder / "credentials"
         self.runtime = Path(tempfile.mkdtemp(prefix="collectord-", dir="/tmp"))  # short: it holds Unix sockets
@@ -385,14 +385,12 @@ class Site:
             "CREDENTIALS_DIRECTORY": str(self.credentials),
         }
 
-    def launch(self, entry: Command = ("collectord",), **environment: str) -> Daemon:
-        """Start a daemon and do not wait for it; `entry` is a module and its own arguments."""
-        number = len(self.daemons)
-        log = self.folder / f"log-{number}"
-        notify = NotifySocket(self.runtime / f"notify-{number}")
+    def launch(self, **environment: str) -> Daemon:
+        """Start a daemon as systemd does, and do not wait for it."""
+        log, notify = self._prepare()
         with log.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", *entry, "run", "--config", self.config],
+                [sys.executable, "-m", "collectord", "run", "--config", self.config],
                 cwd=ROOT,
                 env={**self.environment(), "NOTIFY_SOCKET": str(notify.path), **environment},
                 stdin=subprocess.DEVNULL,
@@ -401,31 +399,32 @@ class Site:
             )
         return self._adopt(Daemon(self, process, log, notify))
 
-    def fork(self, server: ForkServer, *, tamper: Sequence[str] = (), crash: str = "") -> Daemon:
-        """Start a daemon in no time and do not wait for it; see `tampered` and `crashing`."""
-        number = len(self.daemons)
-        log = self.folder / f"log-{number}"
-        log.touch()
-        notify = NotifySocket(self.runtime / f"notify-{number}")
+    def fork(self, *, tamper: Sequence[str] = (), crash: str = "", **environment: str) -> Daemon:
+        """Start a daemon in no time, and do not wait for it; see `tampered` and `crashing`."""
+        log, notify = self._prepare()
         process = Forked(
-            server,
+            self._server,
             arguments=["run", "--config", str(self.config)],
-            environment={**self.environment(), "NOTIFY_SOCKET": str(notify.path)},
+            environment={**self.environment(), "NOTIFY_SOCKET": str(notify.path), **environment},
             log=str(log),
             tamper=list(tamper),
             crash=crash,
         )
         return self._adopt(Daemon(self, process, log, notify))
 
+    def start(self, *tamper: str, **environment: str) -> Daemon:
+        """Start a daemon in no time, and wait until it is ready."""
+        return self.fork(tamper=tamper, **environment).wait_until_ready()
+
+    def _prepare(self) -> tuple[Path, NotifySocket]:
+        number = len(self.daemons)
+        log = self.folder / f"log-{number}"
+        log.touch()
+        return log, NotifySocket(self.runtime / f"notify-{number}")
+
     def _adopt(self, daemon: Daemon) -> Daemon:
         self.daemons.append(daemon)
         self.alive.append(daemon)
-        return daemon
-
-    def start(self, entry: Command = ("collectord",), **environment: str) -> Daemon:
-        """Start a daemon and wait until it is ready."""
-        daemon = self.launch(entry, **environment).wait_until_ready()
-        self.traces += [Path(f"/proc/{daemon.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
         return daemon
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:

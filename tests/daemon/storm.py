@@ -1,6 +1,6 @@
 """Everything goes wrong for a while, by a seed: the daemon is killed, vendors and sinks fail, files change.
 
-    storm = Storm(site, forks, seed=7)
+    storm = Storm(site, seed=7, tenants=OKTA)
     storm.rage(kills=100)
     storm.clear_up()
 
@@ -40,7 +40,6 @@ from collectord.demo.oracle import Verdict, judge
 from collectord.demo.sink import NdjsonSink, SinkKnobs
 from collectord.demo.waits import Waits
 from tests.daemon.crashing import KILLED, POINTS, RELOAD, WORK
-from tests.daemon.forkserver import ForkServer
 from tests.daemon.harness import Daemon, Site, eventually, replace
 from tests.daemon.tenants import Make, Tenant
 
@@ -90,7 +89,6 @@ class Storm:
     def __init__(
         self,
         site: Site,
-        server: ForkServer,
         seed: object,
         tenants: Sequence[Make],
         *,
@@ -104,7 +102,6 @@ class Storm:
         self.ready_after: list[float] = []
         """Seconds from each start to READY=1."""
         self.daemon: Daemon | None = None
-        self._server = server
         self._tamper = tamper
         self.seed = seed
         self._fate = Random(f"{seed} fate")
@@ -214,7 +211,7 @@ class Storm:
     def _start(self, crash: str) -> Daemon:
         for served in (*self.site.vendors.values(), *self._sinks):
             vars(served)["_waits"] = Waits()  # a process that has died does not know what its predecessor was told
-        self.daemon = self.site.fork(self._server, tamper=self._tamper, crash=crash)
+        self.daemon = self.site.fork(tamper=self._tamper, crash=crash)
         return self.daemon
 
     def _bury(self, daemon: Daemon, crash: str) -> None:

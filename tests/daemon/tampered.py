@@ -1,4 +1,4 @@
-"""The daemon with something wrong or slow inside: `python -m tests.daemon.tampered WHAT run --config FILE`.
+"""The daemon with something wrong or slow inside: `site.start("slow_reload")`.
 
 Nothing in the product knows of it: the module that stands below the mistake is changed before the command runs.
 """
@@ -21,7 +21,7 @@ import anyio
 import orjson
 from msgspec.structs import astuple
 
-from collectord import cli, collecting, config, daemon
+from collectord import collecting, config, daemon
 from collectord.errors import SinkUnavailable
 from collectord.outbox import Acceptance, Outbox, SeenPage, StreamKey
 from collectord.records import Batch, Metadata, Record
@@ -199,8 +199,3 @@ def forgotten_ids() -> None:
         return nothing
 
     change(Outbox, "seen", tamper)
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]]()
-    sys.exit(cli.main(sys.argv[2:]))

@@ -5,12 +5,10 @@ Each test prints its seed; `COLLECTORD_ORACLE_SEED` repeats one. `COLLECTORD_SOA
 
 import os
 import random
-from collections.abc import Iterator
 
 import pytest
 
 from tests.daemon.crashing import POINTS
-from tests.daemon.forkserver import ForkServer
 from tests.daemon.harness import Site
 from tests.daemon.storm import Storm
 from tests.daemon.tenants import OKTA, OTHERS
@@ -20,15 +18,8 @@ SEED = os.environ.get("COLLECTORD_ORACLE_SEED") or str(random.randrange(10**6))
 SOAK_SECONDS = float(os.environ.get("COLLECTORD_SOAK_SECONDS") or 0)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer()
-    yield server
-    server.close()
-
-
-def test_death_at_any_point_loses_nothing(site: Site, server: ForkServer):
-    storm = Storm(site, server, SEED, OKTA)
+def test_death_at_any_point_loses_nothing(site: Site):
+    storm = Storm(site, SEED, OKTA)
     for point in POINTS:
         storm.die_at(point)
     storm.clear_up()
@@ -47,10 +38,10 @@ def test_death_at_any_point_loses_nothing(site: Site, server: ForkServer):
         ("parsed_records", "batch acknowledged", "altered"),
     ],
 )
-def test_a_daemon_that_is_not_right_is_found_out(site: Site, server: ForkServer, mistake: str, point: str, wrong: str):
+def test_a_daemon_that_is_not_right_is_found_out(site: Site, mistake: str, point: str, wrong: str):
     """What a correct daemon survives shows what is wrong with another one."""
     site.allowed.append("overtook the batch")
-    storm = Storm(site, server, SEED, OKTA, tamper=[mistake])
+    storm = Storm(site, SEED, OKTA, tamper=[mistake])
     storm.die_at(point)
     for tenant in storm.tenants.values():
         for flavour in tenant.flavours:
@@ -64,8 +55,8 @@ def test_a_daemon_that_is_not_right_is_found_out(site: Site, server: ForkServer,
 
 @pytest.mark.timeout(240 + 2 * SOAK_SECONDS)
 @pytest.mark.parametrize("tenants", [OKTA, OTHERS], ids=["okta", "others"])
-def test_nothing_is_lost_in_any_storm(site: Site, server: ForkServer, tenants):
-    storm = Storm(site, server, SEED, tenants)
+def test_nothing_is_lost_in_any_storm(site: Site, tenants):
+    storm = Storm(site, SEED, tenants)
     storm.rage(kills=0 if SOAK_SECONDS else KILLS, seconds=SOAK_SECONDS)
     storm.clear_up()
     storm.wait_until_whole()

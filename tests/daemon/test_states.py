@@ -166,7 +166,7 @@ def test_source_that_starts_anew_still_waits_as_it_was_told(site, by):
     site.source("okta-prod", okta := site.okta(knobs=knobs))
     site.configure()
     site.call(okta.issue, 5)
-    daemon = site.start(("tests.daemon.tampered", "eager_collector"))
+    daemon = site.start("eager_collector")
     site.wait_until_all_is_delivered()
     site.call(okta.burn, LOGS, 1000)
     eventually(lambda: okta.counters["rate_limited"])
@@ -421,7 +421,7 @@ def small_disk(site: Site):
 def test_full_disk_is_told_and_nothing_is_lost(site, small_disk):
     site.source("okta-prod", okta := site.okta(event_bytes=10_000), page_size=50)
     site.configure(sink={"compression": "none"})
-    daemon = site.start(("tests.daemon.tampered", "quick_housekeeping"))
+    daemon = site.start("quick_housekeeping")
     site.call_async(site.sink.go_down)
     site.call(okta.issue, 1900)
     state = daemon.wait_for_state("okta-prod", "Error")
