@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -35,6 +36,7 @@ def application(plant: Plant, bounds: Bounds, guard: Guard | None) -> web.Applic
             web.get("/static/{path:.+}", pages.static),
             web.get("/healthz", api.healthz),
             web.get("/readyz", api.readyz),
+            web.get("/api/v1/openapi.json", api.openapi),
             web.get("/metrics", api.metrics),
             web.get("/api/v1/status", api.status),
             web.get("/api/v1/health", api.health),
@@ -57,12 +59,16 @@ def application(plant: Plant, bounds: Bounds, guard: Guard | None) -> web.Applic
 class _Api:
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
+        self._description = (Path(__file__).parent / "openapi.json").read_bytes()
 
     async def status(self, _request: web.Request) -> web.Response:
         return answer(views.status(self._plant))
 
     async def health(self, request: web.Request) -> web.Response:
         return answer(views.health(self._plant, request.query.get("source")))
+
+    async def openapi(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._description, content_type="application/json")
 
     async def metrics(self, _request: web.Request) -> web.Response:
         body = await metrics.text(self._plant)
