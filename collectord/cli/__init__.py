@@ -9,15 +9,18 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from collectord import __version__
-from collectord.cli import local, remote
+from collectord.cli import local, offline, remote
 from collectord.settings import Environment
 from collectord.settings.notation import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  it has no other name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +49,29 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--directory", type=Path, help="where the collected records go; default: a new temporary folder")
     demo.add_argument("--duration", type=_duration, default=60.0, help="how long, e.g. 60s or 5m; default: 60s")
 
+    _offline(commands)
+    _asking(commands)
+    return parser
+
+
+def _offline(commands: Commands) -> None:
+    preview = _command(commands, "preview", "fetch one page and print it as it would be delivered", offline.preview)
+    preview.add_argument("source", help="its name")
+    preview.add_argument("--stream", help="default: the source's first")
+    preview.add_argument("--limit", type=_count, default=10, help="records at most; default: 10")
+    rules = commands.add_parser("rules", help="try a source's processing rules", description="Processing rules.")
+    test = _command(
+        rules.add_subparsers(metavar="ACTION", required=True),
+        "test",
+        "show what a source's rules drop, hash and mask",
+        offline.try_rules,
+    )
+    test.add_argument("source", help="its name")
+    test.add_argument("file", nargs="?", help="one event a line (NDJSON); default: stdin")
+    test.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _asking(commands: Commands) -> None:
     status = _command(commands, "status", "sources, states, lag, last success, next poll, backlog", remote.status)
     status.add_argument("--json", action="store_true", help="as the API answers it")
     status.add_argument("--watch", action="store_true", help="again every two seconds")
@@ -61,11 +87,10 @@ def _parser() -> argparse.ArgumentParser:
         command = _command(commands, action, does, remote.act)
         command.add_argument("source", help="its name")
         command.set_defaults(action=action)
-    return parser
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: Commands,
     name: str,
     does: str,
     run: Callable[[argparse.Namespace, Environment], int],
@@ -82,3 +107,9 @@ def _duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError("must be a number from 1 on")
+    return int(text)

@@ -16,6 +16,7 @@ from collectord.errors import ConfigError, StoreFull, StoreUnusable
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from collectord.settings import Environment
 
@@ -52,17 +53,24 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
     return code
 
 
-def check(options: argparse.Namespace, environment: Environment) -> int:
-    """`collectord check [--connect]`."""
+def load(path: Path, environment: Environment) -> config.Configuration | None:
+    """Read the files as the daemon would, and print what is wrong with them; None: they are wrong."""
     if environment.credentials_directory is None and os.access(UNIT_CREDENTIALS, os.R_OK | os.X_OK):
         environment = environment.model_copy(update={"credentials_directory": UNIT_CREDENTIALS})
-    if environment.state_directory is None:  # checking needs no state
+    if environment.state_directory is None:  # looking needs no state
         environment = environment.model_copy(update={"state_directory": STATE_DIRECTORY})
     try:
-        configuration = config.load(options.config, environment)
+        return config.load(path, environment)
     except ConfigError as error:
         for fault in error.faults:
             print(fault)
+        return None
+
+
+def check(options: argparse.Namespace, environment: Environment) -> int:
+    """`collectord check [--connect]`."""
+    configuration = load(options.config, environment)
+    if configuration is None:
         return EXIT_CONFIG
     for warning in configuration.warnings:
         print(f"warning: {warning}", file=sys.stderr)

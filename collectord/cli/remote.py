@@ -16,11 +16,15 @@ from collectord.config import find_socket
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
 
     from collectord.settings import Environment
 
 ANSWER_SECONDS = 15.0
 WATCH_SECONDS = 2.0
+STATUS = "/api/v1/status"
 
 
 class Unanswered(Exception):
@@ -38,13 +42,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(path: Path, method: str, target: str) -> Any:
-    """Ask the daemon at this socket; raises Unanswered."""
+def ask(path: Path, method: str, target: str, body: object = None) -> Any:
+    """Ask the daemon at this socket; `body` is sent as JSON. Raises Unanswered."""
     connection = _UnixConnection(path)
+    sent = None if body is None else json.dumps(body)
     try:
-        connection.request(method, target)
+        connection.request(method, target, sent, {} if sent is None else {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        body = json.loads(answer.read())
+        said = json.loads(answer.read() or b"{}")
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unanswered(f"no collectord answers at {path}; is it running? (systemctl status collectord)") from None
     except PermissionError:
@@ -54,17 +59,32 @@ def ask(path: Path, method: str, target: str) -> Any:
     finally:
         connection.close()
     if answer.status >= 300:
-        raise Unanswered(body.get("message", f"refused with {answer.status}"))
-    return body
+        raise Unanswered(said.get("message", f"refused with {answer.status}"))
+    return said
 
 
 def status(options: argparse.Namespace, environment: Environment) -> int:
     """`collectord status`."""
-    while True:
-        code = _show(options, environment, "/api/v1/status", tables.status)
-        if not options.watch or code:
-            return code
-        time.sleep(WATCH_SECONDS)
+    if not options.watch:
+        return _show(options, environment, STATUS, tables.status)
+    if options.json or not sys.stdout.isatty():
+        while True:
+            if code := _show(options, environment, STATUS, tables.status):
+                return code
+            sys.stdout.flush()
+            time.sleep(WATCH_SECONDS)
+    path = find_socket(options.config, environment)
+
+    def screens() -> Iterator[RenderableType]:
+        while True:
+            try:
+                yield tables.of_status(ask(path, "GET", STATUS))
+            except Unanswered as error:  # a daemon that is started anew comes back
+                yield tables.trouble(str(error))
+            time.sleep(WATCH_SECONDS)
+
+    tables.watch(screens())
+    return 0
 
 
 def health(options: argparse.Namespace, environment: Environment) -> int:

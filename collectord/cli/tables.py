@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
 
 _STYLES = {"Collecting": "green", "Healthy": "green", "Error": "bold red", "Paused": "yellow", "Stopping": "yellow"}
 
@@ -19,22 +25,40 @@ def _console() -> Console:
 
 def status(answer: dict[str, Any]) -> None:
     """Sources and sinks."""
-    console = _console()
+    _console().print(of_status(answer))
+
+
+def watch(screens: Iterable[RenderableType]) -> None:
+    """Show one screen after another in the same place."""
+    with Live(console=_console(), auto_refresh=False, screen=True) as live:
+        for screen in screens:
+            live.update(screen, refresh=True)
+
+
+def trouble(text: str) -> Text:
+    """What stands where an answer should."""
+    return Text(text, style="red")
+
+
+def of_status(answer: dict[str, Any]) -> Group:
+    """Sources and sinks, and what is the matter with them."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("SOURCE", "STREAM", "STATE", "LAG", "LAST SUCCESS", "NEXT POLL", "RECEIVED", "DELIVERED", "BACKLOG"):
         table.add_column(name, justify="right" if name in {"LAG", "RECEIVED", "DELIVERED", "BACKLOG"} else "left")
+    lines = []
     for source in answer["sources"]:
         for stream in source["streams"] or [{"name": "-", "state": source["state"]["state"]}]:
             table.add_row(source["name"], stream["name"], _state(stream["state"]), *_figures(stream))
-    console.print(table)
-    for source in answer["sources"]:
         if info := source["state"].get("errorInfo"):
-            console.print(Text(f"{source['name']}: {source['state']['errorType']}: {info}", style="red"))
-    for sink in answer["sinks"]:
-        trouble = sink.get("error", {}).get("message", "")
-        waiting = f"{_size(sink['backlog_bytes'])} waiting, {sink['dead_letters']} dead letters"
-        line = f"sink {sink['name']}: {sink['state']}, {waiting}"
-        console.print(Text(f"{line}{': ' if trouble else ''}{trouble}", style=_STYLES.get(sink["state"], "")))
+            lines.append(trouble(f"{source['name']}: {source['state']['errorType']}: {info}"))
+    return Group(table, *lines, *map(_sink, answer["sinks"]))
+
+
+def _sink(sink: dict[str, Any]) -> Text:
+    message = sink.get("error", {}).get("message", "")
+    waiting = f"{_size(sink['backlog_bytes'])} waiting, {sink['dead_letters']} dead letters"
+    line = f"sink {sink['name']}: {sink['state']}, {waiting}"
+    return Text(f"{line}{': ' if message else ''}{message}", style=_STYLES.get(sink["state"], ""))
 
 
 def _figures(stream: dict[str, Any]) -> list[str]:
