@@ -18,6 +18,20 @@ from collectord.management.server import application
 from tests.management.conftest import KEY
 from tests.management.test_collectors import TOKEN, create, made
 
+NAMES = """
+[parameters]
+"path.collector" = "1"
+"path.source" = "of-a-file"
+
+[[operations]]
+include-name = "PUT /api/v1/collectors/{collector}/sources/{source}"
+parameters = { "path.source" = "okta-api", "header.If-Match" = "*" }
+
+[[operations]]
+include-name = "DELETE /api/v1/collectors/{collector}/sources/{source}"
+parameters = { "path.source" = "okta-gone" }
+"""
+"""Makes it meet sources that there are, in most requests."""
 PAGES = {("GET", "/"), ("GET", "/static/{path}")}
 
 
@@ -39,6 +53,8 @@ async def test_schemathesis_finds_no_difference(site, tmp_path):
     okta = OktaSimulator(TOKEN, OktaKnobs(org_limits=None))
     async with okta.serve():
         await create(site, made(okta))
+        await create(site, made(okta, "okta-gone"))
+        (tmp_path / "schemathesis.toml").write_text(NAMES)
         with anyio.fail_after(150):
             process = await anyio.run_process(
                 [
@@ -53,3 +69,5 @@ async def test_schemathesis_finds_no_difference(site, tmp_path):
             )
     said = process.stdout.decode() + process.stderr.decode()
     assert process.returncode == 0, said
+    assert "Tested: 16" in said
+    assert "okta-gone" not in site.plant.supervisor.running
