@@ -110,3 +110,23 @@ def test_a_reload_moves_the_listener_and_a_taken_port_is_said(site, key):
     assert daemon.log("management listens")[-1]["address"] != before
     assert ask(daemon, key, "GET", "/api/v1/status")[0] == 200
     daemon.stop()
+
+
+def test_health_events_are_delivered_to_the_sinks_that_are_named(site):
+    okta = site.okta()
+    health = site.open_sink()
+    settings = {"default": site.sink_settings(site.sink), "health": site.sink_settings(health)}
+    site.configure(sinks=settings, health_events={"sinks": ["health"]})
+    site.secret("revoked")
+    site.allowed.append("never gave out")
+    site.source("okta-prod", okta, token="revoked", sinks=["default"])
+    daemon = site.start()
+    daemon.wait_for_state("okta-prod", "Error")
+    (opened,) = eventually(lambda: health.delivered("Health Events", "health"))
+    event = json.loads(opened.event)
+    assert opened.id == event["eventId"]
+    assert (event["eventName"], event["status"]) == ("ThirdPartyConfigError", "UnHealthy")
+    assert event["resourceIdentity"]["name"] == "okta-prod"
+    assert event["resourceIdentity"]["collectorName"] == "soc-1"
+    assert daemon.stop() == 0
+    assert json.loads(health.delivered("Health Events", "health")[-1].event)["status"] == "Healthy"
