@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ from collectord.demo.tenants import TENANTS
 POLL_SECONDS = 3.0
 DRAIN_SECONDS = 30.0
 SINK_AWAY_SECONDS = 4.0
+ACCESS_ID = "demo"
 
 
 def run_demo(directory: Path | None, duration_seconds: float) -> int:
@@ -52,6 +54,8 @@ class Demo:
         self._duration = duration_seconds
         self._tenants = [make(POLL_SECONDS) for make in TENANTS]
         self._sink = NdjsonSink(SinkKnobs(directory=folder / "records"))
+        self._page = f"127.0.0.1:{_free_port()}"
+        self._access_key = secrets.token_urlsafe(12)
         self._screen = Screen(folder, duration_seconds)
         self._process: Process | None = None
         self._crashes = 0
@@ -65,7 +69,7 @@ class Demo:
             await to_thread.run_sync(self._write_files, sink_url, urls)
             for tenant in self._tenants:
                 tenant.simulator.issue(tenant.history)
-            self._screen.opening(self._tenants)
+            self._screen.opening(self._tenants, f"http://{self._page}/", ACCESS_ID, self._access_key)
             async with anyio.create_task_group() as group:
                 group.start_soon(self._daemon)
                 group.start_soon(self._show_progress)
@@ -174,15 +178,24 @@ class Demo:
             "collector": {"name": "demo", "category": "demo", "fields": {"env": "demo"}},
             "state": {"directory": str(self._folder / "state")},
             "sinks": {"default": {"type": "http", "url": f"{sink_url}/ingest"}},
+            "management": {
+                "listen": self._page,
+                "access_id": ACCESS_ID,
+                "access_key": f"${{file:{self._folder / 'access_key'}}}",
+            },
         }
         # JSON is YAML too, and needs no writer of its own.
         (self._folder / "collectord.yaml").write_text(json.dumps(daemon, indent=2) + "\n")
         for tenant, url in zip(self._tenants, urls, strict=True):
             (sources / f"{tenant.source}.json").write_text(json.dumps(tenant.document(url), indent=2) + "\n")
             for name, secret in tenant.secrets.items():
-                path = self._folder / name
-                path.touch(mode=0o600)
-                path.write_text(secret)
+                self._write_secret(name, secret)
+        self._write_secret("access_key", self._access_key)
+
+    def _write_secret(self, name: str, secret: str) -> None:
+        path = self._folder / name
+        path.touch(mode=0o600)
+        path.write_text(secret)
 
     def _judge(self) -> Verdict:
         expectations = [each for tenant in self._tenants for each in expect(tenant.source, tenant.simulator)]
@@ -190,3 +203,11 @@ class Demo:
 
     def _violations(self) -> list[str]:
         return [*self._sink.violations, *(each for tenant in self._tenants for each in tenant.simulator.violations)]
+
+
+def _free_port() -> int:
+    """A port that nobody listens on; it is to stay the same when the daemon is killed and started again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

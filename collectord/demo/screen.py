@@ -33,11 +33,12 @@ class Screen:
         self._status = self._console.status("starting") if self._console.is_terminal else None
         self.refresh_seconds = _TERMINAL_REFRESH_SECONDS if self._status else _PIPE_REFRESH_SECONDS
 
-    def opening(self, tenants: Sequence[Tenant]) -> None:
+    def opening(self, tenants: Sequence[Tenant], page: str, access_id: str, access_key: str) -> None:
         """Say what is about to happen."""
         names = ", ".join(tenant.schema for tenant in tenants)
         self._console.print(f"collectord collects from simulated tenants ({names}) for {self._duration:.0f} seconds.")
         self._console.print(f"Everything of this demo lies in {self._folder}.")
+        self._console.print(f"Collection page: {page} (access id {access_id}, access key {access_key})", soft_wrap=True)
         if self._status:
             self._status.start()
 

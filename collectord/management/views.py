@@ -78,6 +78,8 @@ def _health(resource: Resource, troubles: _Troubles) -> dict[str, int]:
 
 def _source(plant: Plant, running: Running, troubles: _Troubles) -> dict[str, Any]:
     source = running.status
+    # Two clients with one credential share a budget.
+    budgets = {budget: bucket for client in running.clients for bucket, budget in client.held.items()}
     return {
         "id": source.id,
         "name": source.name,
@@ -85,7 +87,7 @@ def _source(plant: Plant, running: Running, troubles: _Troubles) -> dict[str, An
         "category": running.settings.config.category or plant.catalogue.daemon.collector.category,
         "state": source.state_object(),
         "health": _health(running.resource, troubles),
-        "rate_budgets": [_budget(*held) for client in running.clients for held in client.held.items()],
+        "rate_budgets": [_budget(bucket, budget) for budget, bucket in budgets.items()],
         "streams": [_stream(plant, StreamKey(source.name, stream.name), stream) for stream in source.streams],
     }
 
