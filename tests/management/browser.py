@@ -8,8 +8,10 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,8 @@ class Tab:
 
     async def open(self) -> None:
         """Open the tab."""
-        target = await self.call("Target.createTarget", url="about:blank")
+        context = await self.call("Target.createBrowserContext", disposeOnDetach=True)
+        target = await self.call("Target.createTarget", url="about:blank", **context)
         attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -132,38 +135,32 @@ class Tab:
         path.write_bytes(base64.b64decode(shot["data"]))
 
 
-@asynccontextmanager
-async def browser(profile: Path) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A browser with an empty profile, and its DevTools connection."""
+@contextmanager
+def browser(profile: Path) -> Iterator[str]:
+    """A browser with an empty profile; gives the URL of its DevTools."""
     assert EXECUTABLE is not None  # whoever calls has looked
-    process = await asyncio.create_subprocess_exec(
-        EXECUTABLE,
-        *_FLAGS,
-        *_QUIET,
-        f"--user-data-dir={profile}",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"HOME": str(profile), "XDG_CONFIG_HOME": str(profile)},
-    )
+    command = [EXECUTABLE, *_FLAGS, *_QUIET, f"--user-data-dir={profile}"]
+    environment = os.environ | {"HOME": str(profile), "XDG_CONFIG_HOME": str(profile)}
+    with (profile / "chromium.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        assert process.stderr is not None
-        with anyio.fail_after(30):
-            while b"DevTools listening on " not in (line := await process.stderr.readline()):
-                assert line, "chromium ended at once"
-        url = line.decode().split("DevTools listening on ")[1].strip()
-        draining = asyncio.create_task(process.stderr.read())
-        async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=2**27) as socket:
-            yield socket
+        port = profile / "DevToolsActivePort"
+        until = time.monotonic() + 30
+        while not port.exists() or "\n" not in port.read_text():
+            assert time.monotonic() < until, (profile / "chromium.log").read_text()
+            assert process.poll() is None, (profile / "chromium.log").read_text()
+            time.sleep(0.02)
+        number, path = port.read_text().split("\n")[:2]
+        yield f"ws://127.0.0.1:{number}{path}"
     finally:
         process.kill()
-        await process.wait()
-        await draining
+        process.wait()
 
 
 @asynccontextmanager
-async def tab(profile: Path) -> AsyncIterator[Tab]:
-    """An open page in a browser of its own."""
-    async with browser(profile) as socket:
+async def tab(devtools: str) -> AsyncIterator[Tab]:
+    """An open page that shares no cookie, no password and no storage with any other."""
+    async with aiohttp.ClientSession() as session, session.ws_connect(devtools, max_msg_size=2**27) as socket:
         page = Tab(socket)
         listening = asyncio.create_task(page.listen())
         try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from collectord.errors import SourceRefused
-from tests.management.browser import EXECUTABLE, Tab, tab
+from tests.management.browser import EXECUTABLE, Tab, browser, tab
 from tests.management.conftest import KEY, Site, eventually
 
 if EXECUTABLE is None and os.environ.get("CI") == "true":
@@ -49,14 +49,20 @@ TAKES = "(async () => { const began = performance.now(); WHAT; return performanc
 OFFLINE = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
 
 
+@pytest.fixture(scope="module")
+def devtools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with browser(tmp_path_factory.mktemp("chromium")) as url:
+        yield url
+
+
 @pytest.fixture
-async def page(site: Site, tmp_path) -> AsyncIterator[Tab]:
+async def page(site: Site, devtools: str) -> AsyncIterator[Tab]:
     """The page, open on two sources, of which one was refused; nothing may complain and nothing may be asked abroad."""
     await site.start("okta-prod", "okta-eu")
     for stream in site.streams.values():
         stream.issue(2)
     await eventually(lambda: all(len(stream.cursors) for stream in site.streams.values()))
-    async with tab(tmp_path / "profile") as opened:
+    async with tab(devtools) as opened:
         await opened.resize(1360, 900)
         await opened.call("Page.navigate", url=f"http://admin:{KEY}@{site.authority}/")
         await opened.until("document.querySelectorAll('#sources tr').length === 2")
