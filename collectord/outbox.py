@@ -59,19 +59,6 @@ class Backlog:
         self.size -= len(batch.body)
 
 
-@dataclass(slots=True)
-class Delivered:
-    """What a sink has acknowledged since the start."""
-
-    batches: int = 0
-    size: int = 0
-
-    def add(self, batch: Batch) -> None:
-        """Count a batch."""
-        self.batches += 1
-        self.size += len(batch.body)
-
-
 @dataclass(frozen=True, slots=True)
 class SeenPage:
     """The ids of one page's records, and the time of the newest of them."""
@@ -107,7 +94,8 @@ class Outbox:
         self.by_stream: defaultdict[StreamKey, Backlog] = defaultdict(Backlog)
         self.delivered: defaultdict[StreamKey, int] = defaultdict(int)
         """Records acknowledged since the start, counted once for each sink."""
-        self.delivered_by_sink: defaultdict[str, Delivered] = defaultdict(Delivered)
+        self.delivered_batches: defaultdict[str, int] = defaultdict(int)
+        self.delivered_bytes: defaultdict[str, int] = defaultdict(int)
         self.dead_letters: defaultdict[str, int] = defaultdict(int)
         """Records that a sink refused, by sink."""
         self._store = store
@@ -289,7 +277,8 @@ class Outbox:
         await self._store.write(lambda connection: _forget(connection, entry), urgent=True)
         self._forgotten(entry)
         self.delivered[entry.key] += entry.batch.count - buried
-        self.delivered_by_sink[entry.sink].add(entry.batch)
+        self.delivered_batches[entry.sink] += 1
+        self.delivered_bytes[entry.sink] += len(entry.batch.body)
 
     async def bury(self, entry: Entry, batch: Batch, reason: CollectordError) -> None:
         """Put a part of an entry that its sink refuses for good among the dead letters; twice is once."""
