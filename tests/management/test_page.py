@@ -233,6 +233,8 @@ async def test_a_narrow_screen_needs_no_sideways_scroll(page, site, width):
     await page.resize(width, 800)
     await page.until(f"innerWidth === {width}")
     assert await page.see("document.documentElement.scrollWidth") <= width
+    ends = f"((row) => RIGHT(row.querySelector('.name')) <= RIGHT(row))({row('xxx')})"
+    assert await page.see(ends.replace("RIGHT(", "((node) => node.getBoundingClientRect().right)("))  # not cut off
     await page.see(f"{row('xxx')}.querySelector('.name').click()")
     await page.until("document.querySelector('#panel').open")
     assert await page.see("document.querySelector('#panel').scrollWidth") <= width
