@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,16 +52,24 @@ class Events:
         self._page_size = min(options.page_size or PAGE_SIZE, MAX_PAGE_SIZE)
         self._halvings = 0
         self._complete_ms = 0
+        self._bounds: tuple[int, int] | None = None
+        """The one window of a backfill."""
+
+    def between(self, since_ms: int, until_ms: int) -> Events:
+        """See `Backfillable`."""
+        past = copy(self)
+        past._halvings = past._complete_ms = 0  # noqa: SLF001  a copy of ourselves
+        past._bounds = since_ms, until_ms  # noqa: SLF001
+        return past
 
     async def fetch(self, cursor: Cursor | None) -> Page:
         """One page of a window, or the count of an hour; see `Stream.fetch`."""
         self._tenant.met(before=cursor is not None)
         place = place_of(cursor, self._tenant.scope)
         if place.hi_ms is None:
-            now_ms = await self._tenant.now_ms()
             if place.auditing:
-                return await self._audit(place, now_ms)
-            place = self._open(place, now_ms)
+                return await self._audit(place)
+            place = self._open(place, await self._tenant.now_ms())
         return await self._read(place)
 
     async def probe(self) -> str:
@@ -70,6 +79,9 @@ class Events:
         return "the token may search audit events"
 
     def _open(self, place: Place, now_ms: int) -> Place:
+        if self._bounds is not None:
+            begin, end = self._bounds
+            return place.changed(from_ms=begin).with_window(begin, end)
         if place.newest_ms is not None:
             return place.opened(now_ms, self._overlap_ms)
         reach = first_poll_ms(self._start, default_seconds=DAY, oldest_seconds=RETENTION_SECONDS)
@@ -88,7 +100,7 @@ class Events:
                 raise
             return self._asking_less(place, limit, refusal)
         times = [record.time_ms for record in listing.records]
-        stopped = max((time for time in times if time is not None), default=None)
+        stopped = max((time for time in times if time is not None and time < place.end_ms), default=None)
         if len(times) >= limit:
             following = self._further(place, listing, times, stopped)
         else:
@@ -137,7 +149,7 @@ class Events:
             return self._page([], place.changed(limit=SMALL_PAGE_SIZE), ())
         raise refusal
 
-    async def _audit(self, place: Place, now_ms: int) -> Page:
+    async def _audit(self, place: Place) -> Page:
         """Compare an hour with the tenant's count; what is not as it was collected is read again."""
         begin, end = place.audit_ms, place.audit_ms + HOUR_MS
         try:
@@ -149,22 +161,22 @@ class Events:
                 raise
             # No event waits for it: after the next poll it is tried again.
             notices = (_AUDIT_REFUSED,) if isinstance(error, SourceRefused) else ()
-            return self._page([], place.changed(auditing=False), notices)
+            return self._page([], place.changed(audit_to_ms=0), notices)
         if total == place.counted:
-            return self._page([], place.audited(now_ms), ())
+            return self._page([], place.audited(), ())
         differs = Notice(
             "SailPointCountDiffers",
             f"of the hour from {iso_time(begin)} SailPoint counts {total} events, and {place.counted} were found: it is"
             " read again. Should this come often, a longer overlap is needed",
         )
-        return self._page([], place.changed(auditing=False, again=True).with_window(begin, end), (differs,))
+        return self._page([], place.changed(again=True).with_window(begin, end), (differs,))
 
     def _page(self, records: list[Record], following: Place, notices: tuple[Notice, ...]) -> Page:
         reached = 0 if following.again else following.reached_ms
         return Page(
             records,
             following.cursor(),
-            more=following.hi_ms is not None or following.auditing,
+            more=following.hi_ms is not None or (following.auditing and self._bounds is None),
             complete_to_ms=max(self._complete_ms, reached, following.newest_ms or 0) or None,
             overlaps=True,
             remember_from_ms=remember_from(following, self._overlap_ms),

@@ -60,8 +60,8 @@ class Place(msgspec.Struct, omit_defaults=True, frozen=True):
     """Time of the last row that was counted, and how many of its like were."""
     audit_ms: _Ms = 0
     """Begin of the next hour to be audited."""
-    auditing: bool = False
-    """It is due: its count is asked for next."""
+    audit_to_ms: _Ms = 0
+    """Everything before it was read, and hours of it are due to be audited; 0: none is."""
     again: bool = False
     """The window is this hour, which is read again."""
 
@@ -124,17 +124,22 @@ class Place(msgspec.Struct, omit_defaults=True, frozen=True):
             limit=0,
             again=False,
         )
-        return at_rest.audited(self.hi_ms) if self.again else at_rest.with_audit(self.hi_ms)
+        return at_rest.audited() if self.again else at_rest.with_audit(self.hi_ms)
 
-    def with_audit(self, now_ms: int) -> Place:
-        """With the next audit, if it is due by now."""
-        return self.changed(auditing=self.audit_ms + 2 * HOUR_MS <= now_ms)
+    @property
+    def auditing(self) -> bool:
+        """Whether the count of an hour is to be asked for next."""
+        return self.hi_ms is None and self.audit_to_ms > 0
 
-    def audited(self, now_ms: int) -> Place:
+    def with_audit(self, read_to_ms: int) -> Place:
+        """With the next audit, if its hour is old enough; what was not read yet is none of its business."""
+        return self.changed(audit_to_ms=read_to_ms if self.audit_ms + 2 * HOUR_MS <= read_to_ms else 0)
+
+    def audited(self) -> Place:
         """With the hour that was audited behind it."""
         audit_ms = self.audit_ms + HOUR_MS
         counts = {span: n for span, n in self.counts.items() if _begin(span) >= audit_ms}
-        return self.changed(audit_ms=audit_ms, counts=counts).with_audit(now_ms)
+        return self.changed(audit_ms=audit_ms, counts=counts).with_audit(self.audit_to_ms)
 
     def counting(self, times: Sequence[int | None]) -> Place:
         """With rows counted that will not be read again; `times` in their order, None where a row has none."""
