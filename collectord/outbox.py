@@ -320,9 +320,15 @@ def _checksum_of(entry: Entry, batch: Batch) -> int:
 def _load(
     connection: sqlite3.Connection,
 ) -> tuple[list[tuple[str, str, str, int, int]], int, list[tuple[str, int]]]:
-    rows = connection.execute(
-        "SELECT sink, source, stream, sum(count), sum(length(body)) FROM batch GROUP BY sink, source, stream"
-    ).fetchall()
+    # Summed up here: to group them, SQLite would sort the bodies themselves, in memory.
+    sums: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for sink, source, stream, records, size in connection.execute(
+        "SELECT sink, source, stream, count, length(body) FROM batch"
+    ):
+        of_lane = sums[sink, source, stream]
+        of_lane[0] += records
+        of_lane[1] += size
+    rows = [(*lane, records, size) for lane, (records, size) in sums.items()]
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()
     dead = connection.execute("SELECT sink, sum(count) FROM dead_letter GROUP BY sink").fetchall()
     return rows, last, dead

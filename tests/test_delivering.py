@@ -413,7 +413,8 @@ async def test_burying_survives_a_stop_without_counting_twice(tmp_path):
             async with delivering(outbox, sink):
                 if not outbox.checkpoint(KEY):
                     await outbox.accept(acceptance(1, batch(b"poison", b"2")))
-                await anyio.sleep(0.05)
+                while len(sink.sent) < 3:
+                    await anyio.sleep(0.01)
                 assert outbox.dead_letters["default"] == 1
                 assert outbox.by_sink["default"].records == 2
 
@@ -482,7 +483,7 @@ async def test_a_stop_ends_waiting_at_once_and_lets_what_is_in_flight_arrive(tmp
             await anyio.sleep(1)
             delivery.stop()
             await delivery.ended.wait()
-        assert looptime == 5
+        assert looptime == pytest.approx(5, abs=0.5)
         assert sink.lines == [b"1"]
         assert [entry.batch.body for entry in await everything(outbox)] == [b"2\n"]
 
@@ -553,7 +554,7 @@ SOURCES, BATCHES = 120, 2
 
 class Counting(RecordingSink):
     async def send(self, batch):
-        await anyio.sleep(0.002)
+        await anyio.sleep(0.001 if self.sent else 2)  # while it stalls, every lane has the time to read
         self.sent.append(batch.id)
 
 async def fill():
@@ -564,9 +565,9 @@ async def fill():
                 await outbox.accept(acceptance(at, made, key=source(f"s{number}")))
 
 async def drain():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with open_outbox(pathlib.Path(sys.argv[1])) as outbox:
         sink = Counting()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         async with delivering(outbox, sink):
             await drained(outbox)
         assert len(sink.sent) == SOURCES * BATCHES
@@ -576,7 +577,7 @@ anyio.run({"fill": fill, "drain": drain}[sys.argv[2]])
 """
 
 
-def test_memory_does_not_grow_with_the_number_of_sources_that_wait(tmp_path):
+def test_memory_grows_neither_with_the_backlog_at_the_start_nor_with_the_number_of_sources_that_wait(tmp_path):
     assert python(MANY, tmp_path, "fill").returncode == 0
     ran = python(MANY, tmp_path, "drain")
     assert ran.returncode == 0, ran.stderr
