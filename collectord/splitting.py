@@ -6,6 +6,7 @@ surrogate or one raw line break, is taken here without harm to the page's other 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from functools import cache
@@ -27,6 +28,8 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 _LENIENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _CLOSING = {"[": "]", "{": "}"}
+_UTF8 = codecs.getincrementaldecoder("utf-8")
+_PIECE_BYTES = 16384
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -167,8 +170,12 @@ def _skip_space(text: str, position: int) -> int:
 def _is_utf8(body: bytes) -> bool:
     if body.isascii():
         return True
+    # Piece by piece: the text of a whole page would be four times its size, and takes as much longer to make.
+    decoder = _UTF8()
     try:
-        body.decode()
+        for start in range(0, len(body), _PIECE_BYTES):
+            decoder.decode(body[start : start + _PIECE_BYTES])
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True
