@@ -17,7 +17,7 @@ from collectord.demo.exchange import Answer, Call
 from collectord.demo.limits import RateBucket
 from collectord.demo.sailpoint_directory import KNOWN, Directory, Listing
 from collectord.demo.sailpoint_errors import Refused, error_answer
-from collectord.demo.sailpoint_index import RETENTION_MS, Index, Row
+from collectord.demo.sailpoint_index import RETENTION_MS, Index
 from collectord.demo.sailpoint_knobs import (
     COUNT,
     LEGACY_VERSIONS,
@@ -30,7 +30,7 @@ from collectord.demo.sailpoint_knobs import (
 from collectord.demo.sailpoint_objects import SailPointObjects, iso
 from collectord.demo.sailpoint_odd import NAMELESS, ODD, UNREADABLE, WHOLE_SECONDS
 from collectord.demo.sailpoint_prerendered import PrerenderedEvents, Rendering
-from collectord.demo.sailpoint_query import complaints, milliseconds, read_search
+from collectord.demo.sailpoint_query import Row, complaints, milliseconds, read_search
 from collectord.demo.sailpoint_rates import SailPointRates
 from collectord.demo.sailpoint_tokens import Tokens
 from collectord.demo.simulator import Routes, Simulator, digest_key

@@ -4,40 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collectord.demo.sailpoint_query import Search
+from collectord.demo.sailpoint_query import LAST, Key, Row, Search
 
 RETENTION_MS = 395 * 86_400_000
 """A year and the current month; older events are not found."""
-_LAST = (1, "")
-Key = tuple[int, Any]
-
-
-@dataclass(slots=True)
-class Row:
-    """One event as it is indexed."""
-
-    created: int
-    """Milliseconds since 1970, as all times here."""
-    id: str | None
-    """None: it has none, and stands behind all that have one."""
-    visible: int
-    """When it began to be found."""
-    key: str
-    """What the oracle knows it by."""
-    document: dict[str, Any]
-    body: bytes
-    is_served: bool = False
-
-    @property
-    def place(self) -> tuple[int, Key]:
-        """In the natural order."""
-        return self.created, _LAST if self.id is None else (0, self.id)
 
 
 class Index:
@@ -83,7 +56,7 @@ class Index:
 
 def _value(row: Row, column: str) -> Key:
     value = row.created if column == "created" else row.id if column == "id" else row.document.get(column)
-    return _LAST if value is None else (0, value)
+    return LAST if value is None else (0, value)
 
 
 def _is_behind(row: Row, search: Search) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from collectord.demo.sailpoint_errors import ILLEGAL_VALUE, Refused
-from collectord.demo.sailpoint_index import Row
 
 MAX_LIMIT = RESULT_WINDOW = 10_000
 _MEMBERS = {
@@ -21,6 +20,35 @@ _MEMBERS = {
 _SORTED = {"created", "id", "name", "type", "technicalName", "action", "status"}
 _RANGE = re.compile(r"(?:type:\* AND )?created:\[(\S+) TO (\S+)\]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+LAST = (1, "")
+"""Stands behind all ids."""
+Key = tuple[int, Any]
+
+
+@dataclass(slots=True)
+class Row:
+    """One event as it is indexed."""
+
+    created: int
+    """Milliseconds since 1970, as all times here."""
+    id: str | None
+    """None: it has none, and stands behind all that have one."""
+    visible: int
+    """When it began to be found."""
+    key: str
+    """What the oracle knows it by."""
+    document: dict[str, Any]
+    body: bytes
+    is_served: bool = False
+
+    @property
+    def place(self) -> tuple[int, Key]:
+        """In the natural order."""
+        return self.created, LAST if self.id is None else (0, self.id)
+
+
 Filter = Callable[[Row], bool]
 
 
