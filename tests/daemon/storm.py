@@ -339,6 +339,8 @@ class Storm:
         self._sink_timeout = 30.0  # from now on the judge, too, takes the sink's time
         self._write()
         self.daemon = self._start("").wait_until_ready()
+        for name in self.tenants:
+            self.daemon.act(name, "resume")  # a pause outlives the daemon
         self._fresh = {
             name: self.site.call(tenant.simulator.issue, 1, **tenant.flavours[0])[0]
             for name, tenant in self.tenants.items()

@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -438,3 +440,44 @@ def test_full_disk_is_told_and_nothing_is_lost(site, small_disk):
     daemon.wait_for_state("okta-prod", "Collecting")
     assert daemon.stop() == 0
     shutil.copytree(site.state, site.folder / "copy")
+
+
+def fill(disk: Path) -> Path:
+    """Take the last byte of a disk."""
+    junk = disk / "junk"
+    with junk.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(2**16)):
+            pass
+    return junk
+
+
+def test_start_and_reload_on_a_full_disk_deliver_what_waits(site, small_disk):
+    """Nobody can collect now, but what was collected goes out, and its acknowledgements make room."""
+    site.source("okta-prod", okta := site.okta(event_bytes=10_000), page_size=50)
+    site.configure(sink={"compression": "none"})
+    daemon = site.start()
+    site.call_async(site.sink.go_down)
+    site.call(okta.issue, 1900)
+    daemon.wait_for_state("okta-prod", "Error")
+    backlog = daemon.sink()["backlog_records"]
+    fill(site.state)
+    daemon.kill()
+    junk = fill(site.state)
+
+    daemon = site.start("quick_housekeeping")
+    assert daemon.sink()["backlog_records"] == backlog
+    other = site.okta(token="other")
+    site.source("okta-other", other, token="other")
+    daemon.reload()
+    assert len(daemon.status()["sources"]) == 2
+    site.call_async(site.sink.come_back)
+    eventually(lambda: daemon.sink()["backlog_records"] == 0)
+    assert site.sink.counters["redeliveries"] == 0
+
+    junk.unlink()
+    eventually((site.state / "ballast").exists)
+    site.call(other.issue, 3)
+    daemon.reload()
+    site.wait_until_all_is_delivered()
+    eventually(lambda: daemon.open_events() == {})
+    assert daemon.stop() == 0
