@@ -114,6 +114,18 @@ class Collector:
         self.status.next_poll_ms = None
         return error
 
+    async def run_once(self) -> CollectordError | None:
+        """Collect until the vendor has no more, for once; returns what stopped it before that, if anything did."""
+        try:
+            self._move_on()
+            await self._poll()
+        except SourceRefused as refusal:
+            await self._trouble(refusal)
+            return refusal
+        except GaveUp as gave_up:
+            return gave_up.error
+        return None
+
     def _be_sure_of_the_place(self) -> None:
         if self._around.outbox.is_lost(self.key):
             raise CheckpointLost(

@@ -285,6 +285,32 @@ class Outbox:
         row = _dead_letter(entry, batch, reason, _checksum_of(entry, batch))
         self.dead_letters[entry.sink] += await self._store.write(lambda connection: _bury(connection, row), urgent=True)
 
+    async def put_back(
+        self, sink: str, key: StreamKey, batch: Batch, remove: Callable[[sqlite3.Connection], bool]
+    ) -> bool:
+        """Let a dead letter wait once more, in one transaction with its removal; False: it was removed already."""
+
+        def put_back(connection: sqlite3.Connection) -> Entry | None:
+            if not remove(connection):
+                return None
+            entry = Entry(self._next_seq, sink, key, batch)
+            self._next_seq += 1
+            _insert(connection, [entry])
+            return entry
+
+        entry = await self._store.write(put_back)
+        if entry is None:
+            return False
+        self.by_sink[sink].add(batch)
+        self.by_stream[key].add(batch)
+        if sink in self._offers:
+            self._offers[sink]([entry])
+        return True
+
+    def is_intact(self, sink: str, key: StreamKey, batch: Batch, crc: int) -> bool:
+        """Whether a batch that was kept with this checksum is still the same."""
+        return _checksum(batch.body, sink, *key, batch.id, batch.count, batch.encoding) == crc
+
     async def _bury_damaged(self, entry: Entry, crc: int) -> None:
         damaged = StoreError("the batch was damaged on disk: its checksum is wrong")
         row = _dead_letter(entry, entry.batch, damaged, crc)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from collectord.records import Cursor, parse_time
 
@@ -38,6 +38,17 @@ class Stream(Protocol):
 
     async def probe(self) -> str:
         """Make one harmless request; returns what the credential may read in a sentence, or raises as `fetch`."""
+
+
+@runtime_checkable
+class Backfillable(Protocol):
+    """A stream of events, which can be asked for its past; an inventory is none."""
+
+    def between(self, since_ms: int, until_ms: int) -> Stream:
+        """The same feed from `since_ms` up to, not including, `until_ms`, with the same ids; makes no request.
+
+        It is over with the first page that has no `more`. What it asks the vendor moves nothing of the live stream.
+        """
 
 
 class Connect(Protocol):

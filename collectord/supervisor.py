@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from collectord import log
+from collectord.backfilling import Backfill, NoBackfill, bounded, key_of
 from collectord.collecting import Collector, Surroundings
 from collectord.errors import CollectordError, SourceRefused
 from collectord.health import Resource, SourceStatus, State, StreamStatus
 from collectord.metadata import metadata_of
-from collectord.outbox import StreamKey
+from collectord.outbox import Acceptance, StreamKey
 from collectord.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from anyio.abc import TaskGroup
 
     from collectord.auth import Authorization
     from collectord.client import Client
     from collectord.health import HealthBoard
     from collectord.limits import Limits
     from collectord.outbox import Outbox
+    from collectord.records import Cursor, Metadata
     from collectord.settings import CollectorSettings, SourceSettings
     from collectord.sink import Sink
     from collectord.source import Connect, SourceType, Stream
@@ -44,6 +48,10 @@ class Running:
     status: SourceStatus
     collectors: list[Collector] = field(default_factory=list)
     clients: list[Client] = field(default_factory=list)
+    backfills: dict[str, Backfill] = field(default_factory=dict)
+    """By stream; those that ended in this run as well."""
+    group: TaskGroup | None = None
+    """Of its streams, while it collects."""
     refusal: SourceRefused | None = None
     """What stopped all of its streams."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -146,6 +154,52 @@ class Supervisor:
                 await self._stop([name])
                 await self._health.close_all(self.running.pop(name).resource)
 
+    async def set_checkpoint(self, name: str, stream: str, cursor: Cursor | None) -> None:
+        """Let a stream go on elsewhere, None: from its beginning; the source starts anew. Raises KeyError."""
+        async with self._turn:
+            settings = self.running[name].settings
+            await self._stop([name])
+            try:
+                await self._outbox.set_checkpoint(StreamKey(name, stream), cursor)
+            finally:
+                await self._start([settings])
+
+    async def begin_backfill(self, name: str, stream: str, cursor: Cursor) -> None:
+        """Collect a past window, or go on with it; `cursor` says which. Raises KeyError and NoBackfill."""
+        async with self._turn:
+            running = self.running[name]
+            if running.group is None:
+                raise NoBackfill(f"{name} does not collect now: restart or resume it first")
+            self._past_of(running, stream, cursor)  # refuses before anything is written
+            if stream in running.backfills:
+                await running.backfills[stream].halt()
+            if "place" in cursor:  # the ids that it remembers stay
+                await self._outbox.accept(Acceptance(key_of(name, stream), cursor))
+            else:
+                await self._outbox.set_checkpoint(key_of(name, stream), cursor)
+            self._go_on(running, stream)
+
+    def _go_on(self, running: Running, stream: str) -> None:
+        """Collect a stream's backfill if there is one that is not over."""
+        key = key_of(running.settings.name, stream)
+        cursor = self._outbox.checkpoint(key)
+        if running.group is None or cursor is None or cursor.get("done") or cursor.get("halted"):
+            return
+        try:
+            past, around = self._past_of(running, stream, cursor)
+        except NoBackfill:  # the stream is not selected any more
+            return
+        backfill = Backfill(key, past, self._metadata_of(running.settings, stream), around)
+        running.backfills[stream] = backfill
+        running.group.start_soon(backfill.run)
+
+    def _past_of(self, running: Running, stream: str, cursor: Cursor) -> tuple[Stream, Surroundings]:
+        """A feed of its own, with the budgets of the live one."""
+        streams, around = self._open(running)
+        if stream not in streams:
+            raise NoBackfill(f"{running.settings.name} has no stream {stream}; it has: {', '.join(streams)}")
+        return bounded(streams[stream], stream, cursor["since_ms"], cursor["until_ms"]), around
+
     def origins(self, settings: SourceSettings) -> set[str]:
         """Where a source would send its credential; it is not started for that."""
         found: set[str] = set()
@@ -237,11 +291,16 @@ class Supervisor:
         running.status.streams = [collector.status for collector in running.collectors]
         running.status.override = None
         await self._health.close_all(running.resource, but=[collector.status.name for collector in running.collectors])
+        running.backfills = {}
         async with anyio.create_task_group() as group:
+            running.group = group
+            for name in self._types[running.settings.type].streams:
+                self._go_on(running, name)
             for collector in running.collectors:
                 # A stream's polls stay as far apart as they begin, so the spread never passes the interval.
                 share = min(1.0, collector.status.interval_seconds / spread)
                 group.start_soon(self._run_stream, running, collector, delay * share, group.cancel_scope)
+        running.group = None
         for collector in running.collectors:
             if running.refusal is not None and collector.status.error is not running.refusal:
                 await collector.stop_for(running.refusal)
@@ -253,10 +312,14 @@ class Supervisor:
             whole.cancel()
 
     def _build(self, running: Running) -> list[Collector]:
+        running.clients = []
+        streams, around = self._open(running)
+        return [self._collector_of(running.settings, name, stream, around) for name, stream in streams.items()]
+
+    def _open(self, running: Running) -> tuple[Mapping[str, Stream], Surroundings]:
         settings = running.settings
         kind = self._types[settings.type]
         connect = self._connect_for(settings)
-        running.clients = []
 
         def remembered(*args: Any, **kwargs: Any) -> Client:
             running.clients.append(connect(*args, **kwargs))
@@ -272,14 +335,16 @@ class Supervisor:
             settings.options.retry.policy(kind.after_window),
             Rules(settings.config.filters, settings.config.hashAlgorithm) if settings.config.filters else None,
         )
-        return [self._collector_of(settings, kind, name, stream, around) for name, stream in streams.items()]
+        return streams, around
 
-    def _collector_of(
-        self, settings: SourceSettings, kind: SourceType, name: str, stream: Stream, around: Surroundings
-    ) -> Collector:
-        assert self._collector is not None  # set by apply, before anything starts
-        common = kind.streams[name]
-        metadata = metadata_of(self._collector, settings.config, name, kind.siem, inventory=common.inventory)
+    def _collector_of(self, settings: SourceSettings, name: str, stream: Stream, around: Surroundings) -> Collector:
+        common = self._types[settings.type].streams[name]
         interval = settings.interval_seconds(name) or common.interval_seconds
         status = StreamStatus(name, interval, State.INITIALIZED, retention_seconds=common.retention_seconds)
-        return Collector(StreamKey(settings.name, name), stream, metadata, status, around)
+        return Collector(StreamKey(settings.name, name), stream, self._metadata_of(settings, name), status, around)
+
+    def _metadata_of(self, settings: SourceSettings, stream: str) -> Metadata:
+        assert self._collector is not None  # set by apply, before anything starts
+        kind = self._types[settings.type]
+        inventory = kind.streams[stream].inventory
+        return metadata_of(self._collector, settings.config, stream, kind.siem, inventory=inventory)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from collectord import __version__
-from collectord.cli import local, offline, remote
+from collectord.cli import backfill, local, mending, offline, remote
 from collectord.settings import Environment
 from collectord.settings.notation import parse_duration
 
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _offline(commands)
     _asking(commands)
+    _mending(commands)
     return parser
 
 
@@ -59,13 +60,8 @@ def _offline(commands: Commands) -> None:
     preview.add_argument("source", help="its name")
     preview.add_argument("--stream", help="default: the source's first")
     preview.add_argument("--limit", type=_count, default=10, help="records at most; default: 10")
-    rules = commands.add_parser("rules", help="try a source's processing rules", description="Processing rules.")
-    test = _command(
-        rules.add_subparsers(metavar="ACTION", required=True),
-        "test",
-        "show what a source's rules drop, hash and mask",
-        offline.try_rules,
-    )
+    rules = _group(commands, "rules", "try a source's processing rules")
+    test = _command(rules, "test", "show what a source's rules drop, hash and mask", offline.try_rules)
     test.add_argument("source", help="its name")
     test.add_argument("file", nargs="?", help="one event a line (NDJSON); default: stdin")
     test.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -87,6 +83,43 @@ def _asking(commands: Commands) -> None:
         command = _command(commands, action, does, remote.act)
         command.add_argument("source", help="its name")
         command.set_defaults(action=action)
+
+
+def _mending(commands: Commands) -> None:
+    past = _command(commands, "backfill", "collect a past window beside the live cursor", backfill.run)
+    past.add_argument("source", help="its name")
+    past.add_argument("--stream", required=True)
+    past.add_argument("--since", required=True, metavar="T", help="2026-11-01T00:00:00Z, or how long ago, e.g. 7d")
+    past.add_argument("--until", metavar="T", help="likewise; default: now")
+    past.add_argument("--again", action="store_true", help="begin anew, even if another is not over")
+
+    place = _group(commands, "checkpoint", "the saved place of a stream: where it goes on")
+    show = _command(place, "show", "print the saved places, as JSON", mending.show_checkpoints)
+    change = _command(place, "set", "let a stream go on elsewhere", mending.set_checkpoint)
+    reset = _command(place, "reset", "let a stream begin anew, as its start says", mending.set_checkpoint)
+    for command in (show, change, reset):
+        command.add_argument("source", help="its name")
+        command.add_argument("stream", nargs="?", help="may be left out where there is one only")
+    change.add_argument("--value", help="JSON as `show` prints it; default: stdin")
+    for command in (change, reset):
+        command.add_argument("--yes", action="store_true", help="do not ask")
+        command.set_defaults(resets=command is reset)
+
+    letters = _group(commands, "dead-letters", "records that a sink refused")
+    listed = _command(letters, "list", "all of them, oldest first", mending.list_letters)
+    listed.add_argument("--json", action="store_true", help="as the API answers it")
+    _command(letters, "show", "the records themselves, one a line", mending.show_letter).add_argument("id")
+    for action, does in (("retry", "deliver once more, under the same key"), ("drop", "forget for good")):
+        command = _command(letters, action, does, mending.act_on_letters)
+        command.add_argument("id", nargs="*", help="as `list` names them")
+        command.add_argument("--all", action="store_true", help="all that there are")
+        command.add_argument("--yes", action="store_true", help="do not ask")
+        command.set_defaults(action=action)
+
+
+def _group(commands: Commands, name: str, about: str) -> Commands:
+    parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    return parser.add_subparsers(metavar="ACTION", required=True)
 
 
 def _command(

@@ -100,3 +100,18 @@ def health(answer: dict[str, Any]) -> None:
                 Text(f"{event['eventTime']}{closed}  {event['eventName']}  {where}  x{event['count']}", style=style)
             )
             console.print(Text(f"    {details['description']}", style="dim" if heading == "recent" else ""))
+
+
+def dead_letters(letters: list[dict[str, Any]]) -> None:
+    """Records that a sink refused, oldest first."""
+    console = _console()
+    if not letters:
+        console.print(Text("There are no dead letters.", style="green"))
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("ID", "SINK", "SOURCE", "STREAM", "RECORDS", "REFUSED AT", "REASON"):
+        table.add_column(name)
+    for each in letters:
+        names = (each["id"], each["sink"], each["source"], each["stream"], each["records"], each["refused_at"])
+        table.add_row(*map(Text, map(str, names)), Text(each["reason"]))
+    console.print(table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from collectord.management import metrics, views
+from collectord.management import metrics, tools, views
 from collectord.management.bounds import MAX_BODY_BYTES, Bounds, read_body
 from collectord.management.collectors import Collectors
 from collectord.management.guard import Guard, add_headers
@@ -51,6 +51,7 @@ def application(plant: Plant, bounds: Bounds, guard: Guard | None) -> web.Applic
             web.put(f"{_SOURCES}/{{source}}", collectors.change),
             web.delete(f"{_SOURCES}/{{source}}", collectors.delete),
             web.post(f"{_SOURCES}/{{source}}/action/{{action}}", collectors.act),
+            *tools.routes(plant),
         ]
     )
     return app

@@ -11,6 +11,7 @@ import random
 import time
 import uuid
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
@@ -76,6 +77,7 @@ class Iterator:
     def __init__(self, stream: str, options: SourceOptions, tenant: Tenant) -> None:
         self._stream = stream
         self._path = path_of(stream)
+        self._options = options
         self._start = options.start
         self._overlap = int(_OVERLAP_SECONDS if options.overlap is None else options.overlap)
         self._tenant = tenant
@@ -87,6 +89,14 @@ class Iterator:
         self._same_pages = 0
         self._conflicts: deque[float] = deque(maxlen=_CONFLICTS + 1)
         self._conflict_since: float | None = None
+        self._bounds: tuple[int, int] | None = None
+        """Of a backfill, ms."""
+
+    def between(self, since_ms: int, until_ms: int) -> Past:
+        """See `Backfillable`; the index of the past is its own, so the live one stays where it is."""
+        past = Iterator(self._stream, self._options, self._tenant)
+        past._bounds = since_ms, until_ms
+        return Past(past, until_ms, self._overlap)
 
     async def fetch(self, cursor: Cursor | None) -> Page:
         """One page of the export; see `Stream.fetch`."""
@@ -124,7 +134,9 @@ class Iterator:
     async def _begin(self, hwm: int | None, reason: str = "") -> Page:
         """A new index, to be saved before it is used; `hwm`: what was collected up to there is collected already."""
         await self.probe()  # before anybody is told that collecting has begun
-        if hwm is None:
+        if hwm is None and self._bounds is not None:
+            epoch = self._bounds[0] // 1000
+        elif hwm is None:
             epoch = first_poll_ms(self._start, default_seconds=DAY, oldest_seconds=RETENTION_SECONDS) // 1000
         else:
             epoch = min(int(time.time()), max(hwm, int(time.time() - RETENTION_SECONDS)) - self._overlap)
@@ -250,6 +262,26 @@ class Iterator:
             message = f"another request on {self._path} is in progress (409){request_id(response)}"
         wait = max(random.uniform(10.0, 60.0), retry_after(response.headers) or 0.0)  # noqa: S311  jitter
         return SourceUnavailable(message, code=409, info=said_by(response.body), retry_after=wait)
+
+
+class Past:
+    """The export on an index of its own, up to a time; events arrive late, so it reads a little further than that."""
+
+    def __init__(self, iterator: Iterator, until_ms: int, overlap_seconds: int) -> None:
+        self._iterator = iterator
+        self._until_ms = until_ms
+        self._enough_ms = until_ms + 1000 * overlap_seconds
+
+    async def fetch(self, cursor: Cursor | None) -> Page:
+        """One page; what is newer than the window is left to the live stream."""
+        page = await self._iterator.fetch(cursor)
+        hwm = _hwm_of(page.cursor)
+        wanted = [record for record in page.records if record.time_ms is None or record.time_ms < self._until_ms]
+        return replace(page, records=wanted, more=page.more and (hwm is None or 1000 * hwm < self._enough_ms))
+
+    async def probe(self) -> str:
+        """See `Stream.probe`."""
+        return await self._iterator.probe()
 
 
 def _hwm_of(cursor: object) -> int | None:

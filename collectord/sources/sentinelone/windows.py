@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,6 +113,15 @@ class Changes:
         self._api = api
         self._console = console
         self._start = options.start
+        self._bounds: tuple[int, int] | None = None
+        """The one window of a backfill."""
+
+    def between(self, since_ms: int, until_ms: int) -> Changes:
+        """See `Backfillable`."""
+        past = copy(self)
+        past.size = PageSize(self.size.most)
+        past._bounds = since_ms, until_ms  # noqa: SLF001  a copy of ourselves
+        return past
 
     async def fetch(self, cursor: Cursor | None) -> Page:
         """One page of a window; see `Stream.fetch`."""
@@ -143,6 +153,9 @@ class Changes:
 
     def _open(self, place: Place, now_ms: int) -> Place:
         """A new window, which ends now by the console's clock."""
+        if self._bounds is not None:
+            begin, end = self._bounds
+            return Place(place.scope, begin, wide_ms=end, lo_ms=begin, hi_ms=end, reached_ms=begin)
         if place.done_ms is None:
             reach = first_poll_ms(
                 self._start, default_seconds=FIRST_REACH_SECONDS, oldest_seconds=10 * FIRST_REACH_SECONDS

@@ -1,0 +1,109 @@
+"""`checkpoint` and `dead-letters`: what is saved, looked at and changed by whoever knows why."""
+
+import json
+
+import pytest
+
+from tests.daemon.harness import eventually
+
+
+@pytest.fixture
+def daemon(site):
+    okta = site.okta()
+    site.source("okta-prod", okta)
+    site.configure()
+    site.call(okta.issue, 3)
+    daemon = site.start()
+    site.wait_until_all_is_delivered()
+    eventually(lambda: daemon.stream("okta-prod")["checkpoint"])
+    return daemon
+
+
+class TestCheckpoint:
+    def test_shown_can_be_set_again(self, site, daemon):
+        shown = site.command("checkpoint", "show", "okta-prod", "events")
+        assert shown.returncode == 0, shown.stderr
+        place = json.loads(shown.stdout)
+        changed = json.dumps({**place, "safe_since_ms": place["safe_since_ms"] - 1})
+        done = site.command("checkpoint", "set", "okta-prod", "events", "--value", changed, "--yes")
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: daemon.stream("okta-prod").get("last_success_at"))
+        assert daemon.state("okta-prod")["state"] != "Error"
+
+    def test_reset_lets_the_stream_begin_anew(self, site, daemon):
+        posts = site.call(lambda: site.sink.counters["records"])
+        done = site.command("checkpoint", "reset", "okta-prod", "--yes")
+        assert "begins anew" in done.stdout, done.stderr
+        eventually(lambda: site.call(lambda: site.sink.counters["records"]) >= posts + 3)
+
+    def test_is_not_changed_while_nobody_can_be_asked(self, site, daemon):
+        before = daemon.stream("okta-prod")["checkpoint"]
+        done = site.command("checkpoint", "reset", "okta-prod")
+        assert (done.returncode, "--yes" in done.stderr) == (2, True)
+        assert daemon.stream("okta-prod")["checkpoint"] == before
+
+    @pytest.mark.parametrize("value", ["nonsense", "[1]", "{}", "null"])
+    def test_that_is_no_json_object_is_refused(self, site, daemon, value):
+        done = site.command("checkpoint", "set", "okta-prod", "--value", value, "--yes")
+        assert (done.returncode, "checkpoint show" in done.stderr) == (2, True)
+
+    def test_that_the_vendor_cannot_read_is_an_error_that_says_what_to_do(self, site, daemon):
+        assert site.command("checkpoint", "set", "okta-prod", "--value", '{"a": 1}', "--yes").returncode == 0
+        assert "checkpoint set" in daemon.wait_for_state("okta-prod", "Error")["errorInfo"]
+        assert site.command("checkpoint", "reset", "okta-prod", "--yes").returncode == 0
+        daemon.wait_for_state("okta-prod", "Collecting")
+
+    def test_of_a_stream_that_is_not_there_names_those_that_are(self, site, daemon):
+        done = site.command("checkpoint", "show", "okta-prod", "alerts")
+        assert (done.returncode, "it has: events" in done.stderr) == (2, True)
+        done = site.command("checkpoint", "show", "okta")
+        assert (done.returncode, "there is: okta-prod" in done.stderr) == (1, True)
+
+
+class TestDeadLetters:
+    @pytest.fixture
+    def letter(self, site):
+        site.allowed.append("poison|refused|400")
+        okta = site.okta()
+        site.source("okta-prod", okta)
+        site.configure()
+        self.poison, _ = site.call(okta.issue, 2)
+        site.sink.knobs.poison = self.poison.encode()
+        self.daemon = site.start()
+        eventually(lambda: self.daemon.sink()["dead_letters"] == 1)
+        listed = json.loads(site.command("dead-letters", "list", "--json").stdout)["dead_letters"]
+        assert [each["records"] for each in listed] == [1]
+        return listed[0]["id"]
+
+    def test_are_listed_and_shown(self, site, letter):
+        assert letter in site.command("dead-letters", "list").stdout
+        shown = site.command("dead-letters", "show", letter)
+        assert json.loads(shown.stdout)["_id"] == self.poison
+        assert "refused it" in shown.stderr
+
+    def test_retried_are_delivered_under_the_same_key(self, site, letter):
+        site.sink.knobs.poison = b""
+        done = site.command("dead-letters", "retry", letter)
+        assert done.returncode == 0, done.stderr
+        site.vendors.clear()  # the oracle wants order, and a dead letter comes late
+
+        def keys():
+            records = site.call(lambda: [each for feed in site.sink.records.values() for each in feed])
+            return [each.batch for each in records if each.id == self.poison]
+
+        eventually(keys)
+        assert keys() == [letter]
+        assert self.daemon.sink()["dead_letters"] == 0
+
+    def test_dropped_are_gone_but_not_without_a_yes(self, site, letter):
+        site.vendors.clear()
+        assert site.command("dead-letters", "drop", letter).returncode == 2
+        assert self.daemon.sink()["dead_letters"] == 1
+        assert site.command("dead-letters", "drop", letter, "--yes").returncode == 0
+        assert self.daemon.sink()["dead_letters"] == 0
+        again = site.command("dead-letters", "show", letter)
+        assert (again.returncode, "no dead letter" in again.stderr) == (1, True)
+
+    def test_want_to_be_named(self, site, letter):
+        site.vendors.clear()
+        assert site.command("dead-letters", "retry").returncode == 2
