@@ -112,7 +112,7 @@ def test_a_pattern_that_re2_refuses_is_named_with_its_position(regexp, says):
 
 @pytest.mark.parametrize("kind", ["Hash", "Mask"])
 def test_hash_and_mask_need_a_group(kind):
-    assert "capture group" in fault_of(rule(kind, "abc", "#" if kind == "Mask" else None))
+    assert "capture group" in (fault_of(rule(kind, "abc", "#" if kind == "Mask" else None)) or "")
     assert fault_of(rule(kind, "(abc)", "#" if kind == "Mask" else None)) is None
 
 

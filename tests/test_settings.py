@@ -53,7 +53,7 @@ def test_durations(text, seconds):
 
 
 NO_DURATIONS = ["", "5 minutes", "5M", "1h30m", "-5s", "1e3", "٣s", "inf", "9" * 99]  # fmt: skip
-NO_DURATIONS_EITHER = [True, None, [], float("nan"), float("inf"), -1]
+NO_DURATIONS_EITHER: list[object] = [True, None, [], float("nan"), float("inf"), -1]
 
 
 @pytest.mark.parametrize("text", [*NO_DURATIONS, *NO_DURATIONS_EITHER], ids=repr)
