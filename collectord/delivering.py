@@ -35,6 +35,7 @@ IN_MEMORY_BYTES = 8 * 2**20
 """Batches held for one sink beside those on disk, but for those in hand."""
 READ_AHEAD_BYTES = 2 * 2**20
 STORE_RETRY = RetryPolicy(max=MINUTE, then=MINUTE)
+_SHORTEST_SLEEP_SECONDS = 0.001  # what is left by rounding must not be waited for in circles
 
 
 class Lane:
@@ -201,7 +202,7 @@ class Delivery:
 
     async def _once(self, lane: Lane, batch: Batch) -> None:
         while (rest := self._not_before - anyio.current_time()) > 0:
-            await lane.nap.sleep(rest)
+            await lane.nap.sleep(max(rest, _SHORTEST_SLEEP_SECONDS))
         if self._refusal is not None:
             raise _RefusedAnother
         with anyio.CancelScope(shield=True) as flight:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
+_SHORTEST_SLEEP_SECONDS = 0.001  # what is left by rounding must not be waited for in circles
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -53,7 +55,7 @@ class Budget:
         await self._slots.acquire_on_behalf_of(borrower)
         try:
             while (wait := self._wait_seconds()) > 0:  # noqa: ASYNC110  the time to wait is known, and may have grown
-                await anyio.sleep(wait)
+                await anyio.sleep(max(wait, _SHORTEST_SLEEP_SECONDS))
             self._spend()
             yield
         finally:
