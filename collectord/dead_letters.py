@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from collectord.backlog import Entry, checksum_of
 from collectord.health import iso
 from collectord.outbox import StreamKey
 from collectord.records import Batch
@@ -61,7 +62,7 @@ class DeadLetters:
         """Let it wait for its sink once more, under the same key; raises KeyError, or Damaged."""
         letter = await self.get(id_)
         sink = letter.about["sink"]
-        if not self._outbox.is_intact(sink, letter.key, letter.batch, letter.crc):
+        if checksum_of(Entry(0, sink, letter.key, letter.batch), letter.batch) != letter.crc:
             raise Damaged
         if not await self._outbox.put_back(sink, letter.key, letter.batch, lambda connection: _delete(connection, id_)):
             raise KeyError(id_)  # somebody else was quicker

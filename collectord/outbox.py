@@ -11,11 +11,11 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
-from isal.isal_zlib import crc32
 
+from collectord.backlog import Backlog, Entry, checksum, checksum_of
 from collectord.checkpoints import Checkpoints, StreamKey, save
 from collectord.errors import StoreError, StoreFull
 from collectord.records import Batch
@@ -30,33 +30,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Acceptance", "Backlog", "Entry", "Outbox", "SeenPage", "StreamKey"]
-
-
-class Entry(NamedTuple):
-    """A batch in the outbox."""
-
-    seq: int
-    sink: str
-    key: StreamKey
-    batch: Batch
-
-
-@dataclass(slots=True)
-class Backlog:
-    """What waits to be delivered."""
-
-    records: int = 0
-    size: int = 0
-
-    def add(self, batch: Batch) -> None:
-        """Count a batch in."""
-        self.records += batch.count
-        self.size += len(batch.body)
-
-    def remove(self, batch: Batch) -> None:
-        """Count a batch out."""
-        self.records -= batch.count
-        self.size -= len(batch.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +156,7 @@ class Outbox:
                 "SELECT newest_ms, crc, ids FROM seen WHERE source = ? AND stream = ? ORDER BY page", key
             ).fetchall()
         )
-        return [SeenPage(newest, json.loads(ids)) for newest, crc, ids in rows if _checksum(ids, *key) == crc]
+        return [SeenPage(newest, json.loads(ids)) for newest, crc, ids in rows if checksum(ids, *key) == crc]
 
     def limit(self, sink: str, size: int | None) -> None:
         """Let so many bytes wait for a sink; None: the sink is gone, and nobody waits for it to have room."""
@@ -264,7 +237,7 @@ class Outbox:
             entries = []
             for seq, stream, batch_id, count, encoding, crc, body in rows:
                 entry = Entry(seq, sink, StreamKey(source, stream), Batch(batch_id, count, body, encoding))
-                if _checksum_of(entry, entry.batch) == crc:
+                if checksum_of(entry, entry.batch) == crc:
                     entries.append(entry)
                 else:
                     await self._bury_damaged(entry, crc)
@@ -282,7 +255,7 @@ class Outbox:
 
     async def bury(self, entry: Entry, batch: Batch, reason: CollectordError) -> None:
         """Put a part of an entry that its sink refuses for good among the dead letters; twice is once."""
-        row = _dead_letter(entry, batch, reason, _checksum_of(entry, batch))
+        row = _dead_letter(entry, batch, reason, checksum_of(entry, batch))
         self.dead_letters[entry.sink] += await self._store.write(lambda connection: _bury(connection, row), urgent=True)
 
     async def put_back(
@@ -307,10 +280,6 @@ class Outbox:
             self._offers[sink]([entry])
         return True
 
-    def is_intact(self, sink: str, key: StreamKey, batch: Batch, crc: int) -> bool:
-        """Whether a batch that was kept with this checksum is still the same."""
-        return _checksum(batch.body, sink, *key, batch.id, batch.count, batch.encoding) == crc
-
     async def _bury_damaged(self, entry: Entry, crc: int) -> None:
         damaged = StoreError("the batch was damaged on disk: its checksum is wrong")
         row = _dead_letter(entry, entry.batch, damaged, crc)
@@ -333,14 +302,6 @@ class Outbox:
     async def back_up(self) -> None:
         """Write the places up to which everything was delivered beside the store; see `Checkpoints.back_up`."""
         await self._checkpoints.back_up()
-
-
-def _checksum(body: bytes, *columns: str | int) -> int:
-    return crc32(body, crc32(json.dumps(columns).encode()))
-
-
-def _checksum_of(entry: Entry, batch: Batch) -> int:
-    return _checksum(batch.body, entry.sink, *entry.key, batch.id, batch.count, batch.encoding)
 
 
 def _load(
@@ -371,7 +332,7 @@ def _insert(connection: sqlite3.Connection, entries: list[Entry]) -> None:
                 entry.batch.id,
                 entry.batch.count,
                 entry.batch.encoding,
-                _checksum_of(entry, entry.batch),
+                checksum_of(entry, entry.batch),
                 entry.batch.body,
             )
             for entry in entries
@@ -399,7 +360,7 @@ def _bury(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
 def _remember(connection: sqlite3.Connection, page: Acceptance, number: int) -> None:
     assert page.seen is not None
     ids = json.dumps([*page.seen.ids]).encode()
-    row = (*page.key, number, page.seen.newest_ms, _checksum(ids, *page.key), ids)
+    row = (*page.key, number, page.seen.newest_ms, checksum(ids, *page.key), ids)
     connection.execute("INSERT INTO seen VALUES (?,?,?,?,?,?)", row)
     connection.execute(
         "DELETE FROM seen WHERE source = ? AND stream = ? AND newest_ms < ?", (*page.key, page.forget_seen_before_ms)

@@ -1,0 +1,50 @@
+"""What waits in the outbox: an entry, the checksum that it is kept with, and how much there is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from isal.isal_zlib import crc32
+
+if TYPE_CHECKING:
+    from collectord.checkpoints import StreamKey
+    from collectord.records import Batch
+
+
+class Entry(NamedTuple):
+    """A batch in the outbox."""
+
+    seq: int
+    sink: str
+    key: StreamKey
+    batch: Batch
+
+
+@dataclass(slots=True)
+class Backlog:
+    """What waits to be delivered."""
+
+    records: int = 0
+    size: int = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch in."""
+        self.records += batch.count
+        self.size += len(batch.body)
+
+    def remove(self, batch: Batch) -> None:
+        """Count a batch out."""
+        self.records -= batch.count
+        self.size -= len(batch.body)
+
+
+def checksum(body: bytes, *columns: str | int) -> int:
+    """Of a body and the columns beside it."""
+    return crc32(body, crc32(json.dumps(columns).encode()))
+
+
+def checksum_of(entry: Entry, batch: Batch) -> int:
+    """Of a batch, or a part of one, that waits or waited as this entry."""
+    return checksum(batch.body, entry.sink, *entry.key, batch.id, batch.count, batch.encoding)
