@@ -1,6 +1,5 @@
 """Budgets: requests are paced before a vendor has to say so, and all who share a limit share its budget."""
 
-import gc
 import math
 
 import anyio
@@ -105,19 +104,6 @@ async def test_those_who_are_counted_together_share_a_budget_and_no_others_do():
     assert budgets.get(limits("a"), "/logs") is events
     assert budgets.get(limits("a"), "/users") is not events
     assert budgets.get(limits("b"), "/logs") is not events
-
-
-async def test_a_budget_lives_as_long_as_somebody_draws_on_it():
-    budgets = Budgets()
-    held = budgets.get(limits("a"), "/logs")
-    held.rest(100)
-    gc.collect()
-    while_held = budgets.get(limits("a"), "/logs").resting_seconds
-    del held
-    gc.collect()
-    afterwards = budgets.get(limits("a"), "/logs").resting_seconds
-    assert while_held > 0
-    assert afterwards == 0
 
 
 @settings(max_examples=60)
