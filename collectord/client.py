@@ -180,7 +180,7 @@ class Client:
         Only the path that is expected is taken, and never the link's host: no link can lead a credential elsewhere.
         Raises SourceUnavailable when the link leads to another path or holds what no URL may hold.
         """
-        url = URL(link, encoded=True) if _PRINTABLE.fullmatch(link) else URL()
+        url = _read_url(link)
         if url.raw_path != path:
             raise SourceUnavailable(f"{self.origin.host} sent a link that does not lead on to {path}; not followed")
         return url.raw_path_qs, not url.is_absolute() or url.origin() == self.origin
@@ -287,6 +287,14 @@ def _fence(origin: URL) -> ClientMiddlewareType:
     return fence
 
 
+def _read_url(text: str) -> URL:
+    """A URL that the other side sent, percent-encoded as it is; an empty one where it is none."""
+    try:
+        return URL(text, encoded=True) if _PRINTABLE.fullmatch(text) else URL()
+    except ValueError:
+        return URL()
+
+
 def failure(response: Response, says: str = "") -> SourceError:
     """The error that a status means where a vendor's table does not say otherwise; `says`: the vendor's own words."""
     said = says or response.excerpt
@@ -296,7 +304,7 @@ def failure(response: Response, says: str = "") -> SourceError:
     if status == 403:
         return SourceRefused("the credential may not read this stream", code=status, info=said)
     if 300 <= status < 400:
-        host = URL(response.headers.get("Location", "")).host or "the same host"
+        host = _read_url(response.headers.get("Location", "")).host or "the same host"
         return SourceUnavailable(f"the vendor redirects to {host}: wrong host, or a proxy or login page", code=status)
     if status in {408, 409, 425} or status >= 500:
         return SourceUnavailable(

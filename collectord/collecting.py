@@ -164,11 +164,13 @@ class Collector:
         """Fetch until the vendor has no more now; returns the vendor's own wait, in seconds."""
         while True:
             await self._room({name: self._last_sizes.get(name, 0) for name in self._around.sink_names()})
+            asked = self._cursor
             page = await self._retried(self._fetch, self._around.retry, SourceUnavailable)
             receipt_ms = int(time.time() * 1000)
             await self._retried(partial(self._keep, page, receipt_ms), STORE_RETRY, StoreError)
             await self._well(page, receipt_ms)
-            more, pause = page.more, page.not_before_seconds
+            # A vendor that has more and does not move on is asked again at the next poll, not in a tight loop.
+            more, pause = page.more and (bool(page.records) or page.cursor != asked), page.not_before_seconds
             del page  # it may hold 30 MB, which nobody needs while we wait
             if not more:
                 return pause

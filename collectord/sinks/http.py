@@ -55,7 +55,8 @@ class HttpSink:
             headers["Content-Encoding"] = batch.encoding
         refusal = await self._exchange("POST", batch.body, headers)
         if isinstance(refusal, BatchTooLarge):  # from now on finish smaller ones; those that wait are split
-            self._max_bytes = max(_SMALLEST_BATCH_BYTES, self._max_bytes // 2)
+            refused_bytes = len(batch.lines())
+            self._max_bytes = min(self._max_bytes, max(_SMALLEST_BATCH_BYTES, refused_bytes // 2))
         if refusal is not None:
             raise refusal
 
