@@ -82,7 +82,7 @@ class Screen:
         requests = sum(tenant.simulator.counters["requests"] for tenant in tenants)
         self._console.print(
             f"{requests:,} requests to the vendors, {sink.counters['batches']:,} batches stored,"
-            f" {sink.counters['redelivered']:,} sent again after a lost answer"
+            f" {sink.counters['redeliveries']:,} sent again after a lost answer"
         )
         self._wrongs(verdict, [*sink.violations, *(each for tenant in tenants for each in tenant.simulator.violations)])
         self._console.print(f"The daemon's log: {self._folder / 'collectord.log'}")
