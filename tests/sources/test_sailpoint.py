@@ -40,6 +40,9 @@ from collectord.records import Repaired, parse_time
 from collectord.settings import RetryPolicy
 from collectord.source import AT_REST
 from collectord.sources.sailpoint import SOURCE_TYPE
+from collectord.sources.sailpoint.place import Place
+from collectord.sources.sailpoint.rows import Event
+from collectord.sources.sailpoint.tenant import Listing
 from tests.sources.sailpoint_rig import (
     CLIENT,
     NAME,
@@ -242,6 +245,17 @@ async def test_quiet_tenant_is_not_searched_further_back_with_every_poll():
         assert len(searches(calls)) == 60
 
 
+async def test_quiet_tenant_writes_a_new_place_now_and_then_and_not_with_every_poll():
+    async with tenant() as isc, one(isc, start="30m") as events:
+        cursor = (await walk(events))[-1].cursor
+        places = set()
+        for _ in range(12 * 6):
+            isc.knobs.clock_skew_seconds += 300
+            cursor = (await walk(events, cursor))[-1].cursor
+            places.add(cursor["newest_ms"])
+        assert 1 < len(places) <= 12
+
+
 async def test_idle_poll_leaves_the_cursor_as_it_is_so_that_nothing_is_written():
     async with tenant() as isc, one(isc, start="1h") as events:
         isc.issue(5, age_seconds=OLD)
@@ -264,8 +278,14 @@ async def test_clock_that_is_set_back_asks_for_no_window_that_ends_before_it_beg
         assert all(span(search) >= 0 for search in searches(calls))
         isc.knobs.clock_skew_seconds += 4 * HOUR
         await walk(events, cursor)
-        (new,) = isc.issue(1, age_seconds=1)
+        (new,) = isc.issue(1, age_seconds=3)
         assert new in ids(await walk(events, cursor))
+
+
+def test_clock_that_is_set_back_still_reaches_back_over_the_overlap():
+    now, overlap = 100 * HOUR * 1000, HOUR * 1000
+    place = Place(newest_ms=now + 4 * HOUR * 1000).opened(now, overlap)
+    assert (place.lo_ms, place.hi_ms) == (now - overlap, now)
 
 
 @pytest.mark.parametrize(
@@ -363,6 +383,14 @@ async def test_millisecond_with_more_events_than_a_page_is_read_with_a_larger_on
         assert calls[-1].query["limit"] == "10"
 
 
+async def test_larger_page_for_a_tie_is_for_that_tie_alone():
+    """Else every page of the window is of ten thousand rows."""
+    place = Place(by_time_alone=True, hi_ms=10**9, end_ms=10**9, lo_ms=7, limit=10_000)
+    listing = Listing([], [Event("a", "1970-01-01T00:00:00.009Z")], None, ())
+    async with tenant() as isc, one(isc) as events:
+        assert events._further(place, listing, [7, 9], 9).limit == 0
+
+
 async def test_millisecond_that_passes_every_page_is_told_and_not_passed_over():
     async with tenant(sorts_by_id=False, limit_ceiling=400) as isc, one(isc, page_size=300, start="1h") as events:
         isc.issue(350, age_seconds=60, same_moment=True)
@@ -396,7 +424,7 @@ async def test_event_that_says_it_is_of_the_future_hides_no_other(sorts_by_id):
         row.body = row.body.replace(json.dumps(row.document["created"]).encode(), b'"2099-01-01T00:00:00.000Z"')
         pages = await walk(events)
         assert set(ids(pages)) == set(isc.issued["events"])
-        isc.issue(1, age_seconds=1)
+        isc.issue(1, age_seconds=3)
         isc.knobs.clock_skew_seconds += 5
         assert set(isc.issued["events"]) <= set(ids(await walk(events, pages[-1].cursor))) | set(ids(pages))
 
@@ -408,7 +436,7 @@ async def settled(isc, events, hours=3.0, cursor=None):
     """Poll every ten minutes for so long, with events all the time; returns the last cursor and what came."""
     seen = []
     for _ in range(int(hours * 6)):
-        isc.issue(4, age_seconds=1)
+        isc.issue(4, age_seconds=3)
         isc.knobs.clock_skew_seconds += 600
         pages = await walk(events, cursor)
         seen += pages
@@ -443,15 +471,36 @@ async def test_event_that_is_later_than_the_overlap_is_found_by_the_count_of_its
 async def test_hour_that_is_read_again_repeats_nothing(tmp_path):
     async with tenant() as isc, rig(isc, tmp_path) as collected:
         for _ in range(20):
-            isc.issue(5, age_seconds=1)
+            isc.issue(5, age_seconds=3)
             collected.later(900)
             await collected.collect(apis=("Events",), overlap="5m", start="1h", seconds=0.05)
         isc.issue(4, late_seconds=55 * 60)
         for _ in range(12):
             collected.later(900)
-            isc.issue(1, age_seconds=1)
+            isc.issue(1, age_seconds=3)
             await collected.collect(lambda: True, ("Events",), overlap="5m", start="1h", seconds=0.1)
         assert collected.verdict().ok, collected.verdict()
+
+
+def moved(times, *, page, **place):
+    """The counts after one inclusive restart, and the place: rows at the newest time are to be read again."""
+    begun = Place(hi_ms=10**9, end_ms=10**9, **place).counting(times[:page])
+    newest = max(times[page:])
+    return begun.counting(times[page:][: times[page:].index(newest)]).again_from(newest)
+
+
+def test_rows_of_a_tie_that_is_read_again_are_not_counted_before():
+    assert moved([5, 6, 7, 7], page=2).counts == {"0": 2}
+    assert moved([5, 7, 7, 7], page=2).counts == {"0": 1}
+    assert moved([7, 7, 7, 7], page=2).counts == {"0": 0}
+
+
+def test_tie_over_many_pages_is_taken_back_as_a_whole():
+    place = Place(hi_ms=10**9, end_ms=10**9).counting([5, 7, 7])
+    for _ in range(3):
+        place = place.changed(reached_ms=7).counting([7, 7, 7])
+    assert place.counts == {"0": 12}
+    assert place.again_from(7).counts == {"0": 1}
 
 
 @pytest.mark.parametrize("sorts_by_id", [True, False])
@@ -459,8 +508,8 @@ async def test_count_is_right_whatever_is_read_again(sorts_by_id):
     async with tenant(sorts_by_id=sorts_by_id) as isc, one(isc, start="10m", page_size=5) as events:
         cursor = None
         for _ in range(30):
-            isc.issue(7, age_seconds=1, same_moment=True)
-            isc.issue(3, age_seconds=1, odd=["missing_id", "no_fraction"])
+            isc.issue(7, age_seconds=3, same_moment=True)
+            isc.issue(3, age_seconds=3, odd=["missing_id", "no_fraction"])
             isc.knobs.clock_skew_seconds += 600
             pages = await walk(events, cursor)
             cursor = pages[-1].cursor
@@ -484,7 +533,7 @@ async def test_audit_that_a_pause_of_days_cut_off_does_not_count_hours_that_were
     async with tenant() as isc, one(isc, start="10m") as events:
         cursor = None
         while cursor is None or not cursor.get("audit_to_ms") or cursor.get("hi_ms"):
-            isc.issue(1, age_seconds=1)
+            isc.issue(1, age_seconds=3)
             isc.knobs.clock_skew_seconds += 600
             page = await events.fetch(cursor)
             while page.more and not page.cursor.get("audit_to_ms"):
@@ -1198,6 +1247,17 @@ async def test_known_versions_and_clients_are_counted_apart():
                 group.start_soon(poll, source["events"])
         assert isc.counters["rate_limited"] == 0
         assert isc.counters["requests"] > 3 * 20 * 8
+
+
+async def test_no_more_than_three_requests_of_a_client_are_in_flight():
+    async with tenant() as isc, connecting() as connect:
+        isc.add_users(3)
+        isc.fail(Slow(before=0.05), times=None)
+        opened = [stream for _ in range(3) for stream in SOURCE_TYPE.open(settings(isc.base_url), connect).values()]
+        async with anyio.create_task_group() as group:
+            for stream in opened:
+                group.start_soon(stream.fetch, None)
+        assert isc.counters["peak_in_flight"] == 3
 
 
 @pytest.mark.looptime
