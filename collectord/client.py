@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -31,10 +31,12 @@ from aiohttp import (
 )
 from anyio import to_thread
 from isal import isal_zlib
+from multidict import CIMultiDict
 from yarl import URL
 
 from collectord import __version__
 from collectord.errors import RateLimited, SourceError, SourceRefused, SourceUnavailable
+from collectord.log import MASK, MIN_SECRET_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,11 +80,25 @@ class Response:
     body: bytes
     server_time: float
     """The vendor's clock when it answered, epoch seconds; ours where it did not say."""
+    proof: tuple[str, ...] = field(default=(), repr=False)
+    """The credential that was sent."""
 
     @property
     def excerpt(self) -> str:
         """The beginning of the body, for a message."""
-        return self.body[:512].decode("utf-8", "replace")
+        return self.discreet(self.body[:8192].decode("utf-8", "replace"))[:512]
+
+    def discreet(self, said: str) -> str:
+        """What the vendor said, without our credential should it repeat it."""
+        for secret in self.proof:
+            said = said.replace(secret, MASK)
+        return said
+
+    def without_proof(self) -> Response:
+        """An answer whose every word may end up in a message."""
+        body = self.discreet(self.body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        headers = CIMultiDict((name, self.discreet(value)) for name, value in self.headers.items())
+        return replace(self, headers=headers, body=body)
 
 
 def open_session() -> ClientSession:
@@ -172,7 +188,10 @@ class Client:
         if response.status == 401 and self._authorization.refused(proof):
             proof = await self._authorization.headers()
             response = await self._within_budget(method, target, bucket, {**(headers or {}), **proof}, data)
-        return response
+        secrets = tuple(value.rpartition(" ")[2] for value in proof.values())
+        response = replace(response, proof=tuple(each for each in secrets if len(each) >= MIN_SECRET_CHARACTERS))
+        # Of a success not a byte is changed: it holds events.
+        return response if 200 <= response.status < 300 else response.without_proof()
 
     def target_of(self, link: str, path: str) -> tuple[str, bool]:
         """Path and query of a link that the vendor sent, and whether it names our origin.

@@ -213,7 +213,10 @@ class Outbox:
         _insert(connection, entries)
         save(connection, page.key, text)
         if page.seen is not None:
-            _remember(connection, page, self._next_page)
+            _remember(connection, page.key, page.seen, self._next_page)
+        if page.forget_seen_before_ms:
+            query = "DELETE FROM seen WHERE source = ? AND stream = ? AND newest_ms < ?"
+            connection.execute(query, (*page.key, page.forget_seen_before_ms))
         return entries
 
     def _count_in(self, page: Acceptance) -> None:
@@ -357,14 +360,10 @@ def _bury(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
     return sum(count for (count,) in connection.execute(query, row).fetchall())
 
 
-def _remember(connection: sqlite3.Connection, page: Acceptance, number: int) -> None:
-    assert page.seen is not None
-    ids = json.dumps([*page.seen.ids]).encode()
-    row = (*page.key, number, page.seen.newest_ms, checksum(ids, *page.key), ids)
+def _remember(connection: sqlite3.Connection, key: StreamKey, seen: SeenPage, number: int) -> None:
+    ids = json.dumps([*seen.ids]).encode()
+    row = (*key, number, seen.newest_ms, checksum(ids, *key), ids)
     connection.execute("INSERT INTO seen VALUES (?,?,?,?,?,?)", row)
-    connection.execute(
-        "DELETE FROM seen WHERE source = ? AND stream = ? AND newest_ms < ?", (*page.key, page.forget_seen_before_ms)
-    )
 
 
 def _waiting(

@@ -31,6 +31,7 @@ _CLOSING = {"[": "]", "{": "}"}
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 _PIECE_BYTES = 16384
 _SPACE = re.compile(r"[ \t\r\n]*")
+_OBJECT = ord("{")
 
 
 class Malformed(ValueError):
@@ -196,6 +197,8 @@ def _without_break(match: re.Match[bytes]) -> bytes:
 def heads(body: bytes, elements: list[Slice], kind: type[H], key: str | None = None) -> list[H]:
     """Read the few fields named by the struct `kind` from every element; what cannot be read has its default.
 
+    Raises Malformed when an element is no object.
+
     `key` as for `unwrap`; None where the body is the array itself. All at once where the page allows it; one odd record
     costs a pass of its own, never the page.
     """
@@ -220,6 +223,8 @@ def _within(kind: type[msgspec.Struct], key: str) -> type[msgspec.Struct]:
 
 
 def _head(element: Slice, kind: type[H]) -> H:
+    if memoryview(element)[0] != _OBJECT:
+        raise Malformed("an element is no object")
     for decode in (msgspec.json.decode, _decode_leniently):
         try:
             return decode(element, type=kind)

@@ -335,6 +335,15 @@ async def test_ids_are_remembered_as_long_as_they_are_wanted(tmp_path):
         assert await outbox.seen(OTHER) == []
 
 
+async def test_ids_are_forgotten_though_nothing_new_is_remembered(tmp_path):
+    """As at the end of an inventory: after a restart the next sweep must deliver everybody again."""
+    async with open_outbox(tmp_path) as outbox:
+        await outbox.accept(replace(acceptance(1), seen=SeenPage(1000, ["a"])))
+        await outbox.accept(replace(acceptance(2), forget_seen_before_ms=1001))
+    async with open_outbox(tmp_path) as outbox:
+        assert await outbox.seen(KEY) == []
+
+
 async def test_damaged_ids_suppress_nothing(tmp_path):
     async with open_outbox(tmp_path) as outbox:
         await outbox.accept(replace(acceptance(1), seen=SeenPage(1, ["a"])))

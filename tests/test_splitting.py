@@ -27,7 +27,6 @@ SOUND = {
     "not ASCII": '{"id":"1","s":"é 漢 😀 \u2028"}'.encode(),
     "deep": DEEP,
     "deeper than any parser goes": ABYSS,
-    "no object": b'"text"',
     "empty": b"{}",
 }
 
@@ -219,8 +218,16 @@ def test_a_field_of_another_type_has_its_default():
     class Strict(msgspec.Struct):
         id: str = ""
 
-    body = page(b'{"id":"1"}', b'{"id":1}', b"[]", b"null")
-    assert heads(body, slices(body), Strict) == [Strict("1"), Strict(), Strict(), Strict()]
+    body = page(b'{"id":"1"}', b'{"id":1}')
+    assert heads(body, slices(body), Strict) == [Strict("1"), Strict()]
+
+
+@pytest.mark.parametrize("element", [b"null", b"1", b'"{}"', b"[{}]"])
+def test_a_list_of_anything_but_objects_is_no_page(element):
+    for body, key in ((page(PLAIN, element), None), (b'{"data":%s}' % page(PLAIN, element), "data")):
+        split = slices(body) if key is None else unwrap(body, Wrapped, key)[1]
+        with pytest.raises(Malformed, match="no object"):
+            heads(body, split, Head, key)
 
 
 @pytest.mark.parametrize("depth", range(900, 1100, 7))

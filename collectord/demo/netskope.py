@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import orjson
@@ -53,6 +53,7 @@ class NetskopeSimulator(Simulator):
     """One tenant; `token` is the API token that it takes."""
 
     vendor = "netskope"
+    odd: ClassVar[Mapping[str, Sequence[str]]] = dict.fromkeys(STREAMS, tuple(ODD))
     commands = Simulator.commands | {"issue", "prerender", "drop_index"}
     knobs: NetskopeKnobs
 
@@ -96,6 +97,10 @@ class NetskopeSimulator(Simulator):
         rendering = Rendering(stream, total, page_size, distinct_pages, packed)
         self._prerendered[stream] = PrerenderedExport(rendering, self._events, int(self.now()) - 36_000)
         self.issued_count[stream] += total
+
+    def meet_anew(self) -> None:
+        super().meet_anew()
+        self._page_waits.forget()
 
     def drop_index(self, stream: str) -> None:
         """Forget every iterator of a stream: nobody knows how long one that is not used is kept."""

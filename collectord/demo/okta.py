@@ -37,6 +37,7 @@ class OktaSimulator(Simulator):
 
     vendor = "okta"
     inventory: ClassVar[frozenset[str]] = frozenset({"users"})
+    odd: ClassVar[Mapping[str, Sequence[str]]] = {"events": tuple(ODD)}
     joined: ClassVar[Mapping[str, str]] = {"users": "groups"}
     longest_wait_seconds = 120.0
     commands = Simulator.commands | {"issue", "add_users", "change_user", "delete_user", "prerender", "burn"}
@@ -61,6 +62,8 @@ class OktaSimulator(Simulator):
     def issue(self, count: int = 1, **flavour: Any) -> list[str]:
         """Commit events now and return their ids; options are those of Flavour: `issue(3, late_seconds=600)`."""
         wanted = Flavour(**flavour)
+        if wanted.stream == "users":
+            return self.add_users(count)
         return [self._issue_one(wanted, number) for number in range(count)]
 
     def add_users(self, count: int, status: str = "") -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from collectord.demo.knobs import Knobs
 from collectord.demo.okta_links import LinkStyle
@@ -48,6 +49,8 @@ class OktaKnobs(Knobs):
 class Flavour:
     """What the events of one `issue` are like."""
 
+    stream: Literal["events", "users"] = "events"
+    """Users have no other option."""
     late_seconds: float = 0.0
     """How long before its commit an event was published: late events of a polling reader."""
     commit_after_seconds: float = 0.0

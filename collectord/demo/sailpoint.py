@@ -6,7 +6,7 @@ them; `tenant.violations` says what the client did wrong, `tenant.knobs` and `te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any, ClassVar
@@ -48,6 +48,7 @@ class SailPointSimulator(Simulator):
 
     vendor = "sailpoint"
     inventory: ClassVar[frozenset[str]] = frozenset({"users"})
+    odd: ClassVar[Mapping[str, Sequence[str]]] = {"events": tuple(ODD)}
     open_routes: ClassVar[frozenset[str]] = frozenset({TOKEN, INFO})
     longest_wait_seconds = 120.0
     commands = Simulator.commands | {
@@ -82,6 +83,8 @@ class SailPointSimulator(Simulator):
     def issue(self, count: int = 1, **flavour: Any) -> list[str]:
         """Create events now and return their ids; options are those of Flavour: `issue(3, late_seconds=600)`."""
         wanted = Flavour(**flavour)
+        if wanted.stream == "users":
+            return self.add_users(count)
         moment = self.now_ms()
         return [
             self._issue_one(wanted, number, moment if wanted.same_moment else self.now_ms()) for number in range(count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from collectord.demo.knobs import Knobs
 
@@ -57,6 +58,8 @@ class SailPointKnobs(Knobs):
 class Flavour:
     """What the events of one `issue` are like."""
 
+    stream: Literal["events", "users"] = "events"
+    """Users have no other option."""
     late_seconds: float = 0.0
     """How long before it can be found an event was created: it comes behind a reader's back."""
     appear_after_seconds: float = 0.0

@@ -7,7 +7,7 @@ make life harder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -39,6 +39,7 @@ class SentinelOneSimulator(Simulator):
 
     vendor = "sentinelone"
     inventory: ClassVar[frozenset[str]] = frozenset({AGENTS})
+    odd: ClassVar[Mapping[str, Sequence[str]]] = dict.fromkeys(STREAMS, tuple(ODD))
     open_routes: ClassVar[frozenset[str]] = frozenset({f"GET {PREFIX}/system/status"})
     commands = Simulator.commands | {"issue", "touch", "heartbeat", "remove", "prerender", "forget_cursors"}
     knobs: SentinelOneKnobs

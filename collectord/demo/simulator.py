@@ -19,7 +19,7 @@ order: the checks of the client's manners, a fault if one is due, the credential
             return Answer.json([])
 
         def issue(self, count: int = 1, **options: Any) -> list[str]:    # calls `record_issued` for each
-            ...
+            ...                                              # `stream` and `odd` are options of every vendor
 
 `record_issued` says what a client must deliver in the end; `buckets`, `rate_headers` and `told_to_wait` are for vendors
 that count requests; `decorate` adds header lines to every answer.
@@ -64,6 +64,8 @@ class Simulator(Served, ABC):
     """Streams of objects that are listed anew at every poll: delivered again, they are no duplicates."""
     commands: ClassVar[frozenset[str]] = frozenset({"revoke", "accept_credential"})
     """Methods that another process may call by the control endpoint."""
+    odd: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """By stream: kinds for `issue(odd=...)` that a client must deliver byte for byte, whatever parsers say."""
     joined: ClassVar[Mapping[str, str]] = {}
     """Streams to whose records collectord adds a member by a second call, e.g. `{"users": "groups"}`."""
 
@@ -102,7 +104,7 @@ class Simulator(Served, ABC):
 
     @abstractmethod
     def issue(self, count: int = 1, **options: Any) -> list[str]:
-        """Make new records appear now and return their ids; options are the vendor's own."""
+        """Make new records appear now and return their ids; options are `stream`, `odd` and the vendor's own."""
 
     def buckets(self, call: Call) -> Sequence[RateBucket]:
         """The limits this request counts against, the client's own first; none = unlimited."""
@@ -174,6 +176,10 @@ class Simulator(Served, ABC):
 
     def now_ms(self) -> int:
         return int(self.now() * 1000)
+
+    def meet_anew(self) -> None:
+        """The client died and comes back: it does not know what its predecessor was told to wait."""
+        self._waits.forget()
 
     def record_issued(self, stream: str, record_id: str, payload: bytes) -> None:
         """A client that collects everything must deliver exactly these bytes.

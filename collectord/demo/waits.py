@@ -15,6 +15,10 @@ class Waits:
     def tell(self, key: str, at: float, seconds: float) -> None:
         self._told[key] = (at, at + seconds)
 
+    def forget(self) -> None:
+        """The client died, and with it what it was told."""
+        self._told.clear()
+
     def complaint(self, key: str, at: float) -> str:
         """What a request arriving now does wrong; empty when it may come."""
         told_at, until = self._told.get(key, (0.0, 0.0))

@@ -68,14 +68,16 @@ def read(stream: str, response: Response) -> Export:
     where = f"Netskope's answer on {path_of(stream)}"
     try:
         envelope, elements = unwrap(response.body, _Envelope, "result")
+        records = Records(_records(stream, response.body, elements))
     except Malformed as error:
         reason = f"no JSON page: {error}" if response.body else "empty"
         raise SourceUnavailable(
             f"{where} is {reason}{request_id(response)}; is tenantID right, and the REST API of the tenant on?"
         ) from None
     if envelope.ok is not True and number(envelope.ok) != 1:
-        raise SourceUnavailable(f"{where} is not ok{request_id(response)}", info=said_by(response.body))
-    records = Records(_records(stream, response.body, elements))
+        raise SourceUnavailable(
+            f"{where} is not ok{request_id(response)}", info=response.discreet(said_by(response.body))
+        )
     wait = number(envelope.wait_time)
     return Export(
         records,

@@ -38,7 +38,7 @@ def open_streams(settings: SourceSettings, connect: Connect) -> Mapping[str, Str
     )
     streams: dict[str, Stream] = {"events": Events(settings, client)}
     if config.users:
-        streams["users"] = Users(client)
+        streams["users"] = Users(client, settings.options.page_size)
     return streams
 
 

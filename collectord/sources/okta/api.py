@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from collectord.client import failure
-from collectord.errors import SourceError, SourceRefused
+from collectord.errors import SourceError, SourceRefused, SourceUnavailable
+from collectord.splitting import Malformed, Slice, heads, slices
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from collectord.client import Response
+
+H = TypeVar("H", bound=msgspec.Struct)
 
 HEADERS = {"Content-Type": "application/json"}
 LIMIT = re.compile(r"([?&]limit=)\d+")
@@ -37,6 +40,15 @@ def rest_seconds(status: int, headers: MultiMapping[str], server_time: float) ->
 def _lowest(headers: MultiMapping[str], name: str) -> int | None:
     numbers = [int(text) for value in headers.getall(name, ()) for text in value.split(",") if text.strip().isdecimal()]
     return min(numbers, default=None)
+
+
+def read(response: Response, kind: type[H], reads: str) -> tuple[list[Slice], list[H]]:
+    """The objects of a list, and the fields of each that are needed; `reads` as for `failure_of`."""
+    try:
+        elements = slices(response.body)
+        return elements, heads(response.body, elements, kind)
+    except Malformed as error:
+        raise SourceUnavailable(f"Okta answered no JSON list for {reads}: {error}; is domain right?") from None
 
 
 def error_of(response: Response) -> tuple[str, str]:

@@ -14,12 +14,12 @@ from collectord.errors import SourceError, SourceRefused, SourceUnavailable
 from collectord.records import Cursor, Notice, Page, Record, digest, iso_time, parse_time
 from collectord.settings import DAY, HOUR, SourceSettings
 from collectord.source import first_poll_ms
-from collectord.sources.okta.api import HEADERS, LIMIT, failure_of
+from collectord.sources.okta.api import HEADERS, LIMIT, failure_of, read
 from collectord.sources.okta.config import OktaConfig
-from collectord.splitting import Malformed, Slice, heads, slices
 
 if TYPE_CHECKING:
     from collectord.client import Client, Response
+    from collectord.splitting import Slice
 
 LOGS = "/api/v1/logs"
 MAX_PAGE_SIZE = 1000
@@ -93,6 +93,7 @@ class Events:
         response = await self._client.get(f"{LOGS}?limit=1", bucket=LOGS, headers=HEADERS)
         if response.status != 200:
             raise self._failure(response)
+        read(response, _LogEvent, "the System Log")
         return "the token may read the System Log"
 
     def _place(self, cursor: Cursor | None) -> Cursor:
@@ -115,8 +116,8 @@ class Events:
         return f"{LOGS}?since={since}&sortOrder=ASCENDING&limit={self._limit}{self._filter}"
 
     def _page(self, response: Response, place: Cursor) -> Page:
-        elements = self._elements(response)
-        records = self._records(elements, heads(response.body, elements, _LogEvent))
+        elements, described = read(response, _LogEvent, "the System Log")
+        records = self._records(elements, described)
         more = len(elements) >= self._limit
         if not more:
             self._limit, self._time_outs = self._page_size, 0
@@ -139,12 +140,6 @@ class Events:
             remember_from_ms=safe_since - self._overlap_ms,
             notices=notices,
         )
-
-    def _elements(self, response: Response) -> list[Slice]:
-        try:
-            return slices(response.body)
-        except Malformed as error:
-            raise SourceUnavailable(f"the System Log answered no JSON list: {error}; is the domain right?") from None
 
     def _records(self, elements: list[Slice], described: list[_LogEvent]) -> list[Record]:
         return [
@@ -193,8 +188,7 @@ class Events:
             return Page([], {"fallback": True}, more=True, notices=(_LINK_REFUSED,))
         if response.status != 200:
             raise self._failure(response)
-        elements = self._elements(response)
-        records = self._records(elements, heads(response.body, elements, _LogEvent))
+        records = self._records(*read(response, _LogEvent, "the System Log"))
         link, notices = self._next_link(response) if "next" in response.links else (None, ())
         cursor = {key: value for key, value in place.items() if key == "fallback"}
         if link is not None:

@@ -8,14 +8,14 @@ from urllib.parse import quote
 import anyio
 import msgspec
 
-from collectord.errors import CollectordError, SourceError, SourceUnavailable
+from collectord.errors import CollectordError, SourceError
 from collectord.records import Cursor, Page, Record, Repaired, digest, parse_time
 from collectord.source import AT_REST
-from collectord.sources.okta.api import LIMIT, failure_of
-from collectord.splitting import Malformed, Slice, heads, slices
+from collectord.sources.okta.api import LIMIT, failure_of, read
 
 if TYPE_CHECKING:
     from collectord.client import Client, Response
+    from collectord.splitting import Slice
 
 USERS = "/api/v1/users"
 GROUPS = "/api/v1/users/{id}/groups"
@@ -39,9 +39,9 @@ class _User(msgspec.Struct, gc=False):
 class Users:
     """All users of all statuses, page by page; within a sweep the cursor is `next`, the link of the list."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, page_size: int | None) -> None:
         self._client = client
-        self._limit = PAGE_SIZE
+        self._page_size = self._limit = min(page_size or PAGE_SIZE, PAGE_SIZE)
 
     async def fetch(self, cursor: Cursor | None) -> Page:
         """One page of users, joined with their groups; see `Stream.fetch`."""
@@ -52,15 +52,11 @@ class Users:
         response = await self._client.get(target, bucket=USERS, headers=_HEADERS)
         if response.status != 200:
             raise self._failure(response)
-        try:
-            elements = slices(response.body)
-        except Malformed as error:
-            raise SourceUnavailable(f"the list of users is no JSON list: {error}; is the domain right?") from None
-        described = heads(response.body, elements, _User)
+        elements, described = read(response, _User, "users")
         joined = await self._join_groups(elements, described)
         following = response.links.get("next")
         if following is None:
-            self._limit = PAGE_SIZE
+            self._limit = self._page_size
             return Page(joined, AT_REST)
         return Page(joined, {"next": self._client.target_of(following, USERS)[0]}, more=True)
 
@@ -69,6 +65,7 @@ class Users:
         response = await self._client.get(f"{USERS}?search={_EVERYBODY}&limit=1", bucket=USERS, headers=_HEADERS)
         if response.status != 200:
             raise failure_of(response, "users")
+        read(response, _User, "users")
         return "the token may read users"
 
     async def _join_groups(self, elements: list[Slice], described: list[_User]) -> list[Record]:
@@ -104,17 +101,14 @@ class Users:
                 return None
             if response.status != 200:
                 raise failure_of(response, "the groups of users")
-            try:
-                groups += slices(response.body)
-            except Malformed as error:
-                raise SourceUnavailable(f"the groups of a user are no JSON list: {error}") from None
+            groups += read(response, _User, "the groups of users")[0]
             following = response.links.get("next")
             target = None if following is None else self._client.target_of(following, path)[0]
         return groups
 
     def _failure(self, response: Response) -> SourceError:
         if response.status == 500:  # the list took too long [OKU-25]
-            self._limit = max(_SMALLEST_PAGE, self._limit // 2)
+            self._limit = max(min(_SMALLEST_PAGE, self._page_size), self._limit // 2)
         return failure_of(response, "users")
 
 

@@ -8,9 +8,7 @@ from typing import Any
 import msgspec
 
 from collectord.records import Record, digest, parse_time
-from collectord.splitting import Malformed, Slice, heads
-
-_OBJECT = ord("{")
+from collectord.splitting import Slice, heads
 
 
 class Event(msgspec.Struct, gc=False):
@@ -60,9 +58,6 @@ class Api:
     def read(self, body: bytes, rows: list[Slice]) -> list[Any]:
         """The fields that are needed of each row of a page; raises Malformed when a row is no object."""
         described: list[Any] = heads(body, rows, self.row)
-        for raw, row in zip(rows, described, strict=True):
-            if row.id is None and memoryview(raw)[0] != _OBJECT:
-                raise Malformed("a row is no object")
         return described
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import msgspec
 
 from collectord.records import Record, digest, parse_time
-from collectord.splitting import Malformed, Slice, heads
+from collectord.splitting import Slice, heads
 
 PREFIX = "/web/api/v2.1"
-_OBJECT = ord("{")
 
 
 class Activity(msgspec.Struct, gc=False):
@@ -82,9 +81,6 @@ class Api:
     def records(self, body: bytes, rows: Sequence[Slice]) -> list[Record]:
         """The rows of a page as records; raises Malformed when one is no object."""
         described: list[Row] = heads(body, [*rows], self.row, "data")
-        for raw, row in zip(rows, described, strict=True):
-            if row.id is None and memoryview(raw)[0] != _OBJECT:
-                raise Malformed("a row is no object")
         return [row.record(raw) for raw, row in zip(rows, described, strict=True)]
 
 
