@@ -157,7 +157,7 @@ async def test_a_sink_in_trouble_gets_to_hear_of_it_afterwards(site, reporter):
     await reporter.finish()
     site.plant.retry_sinks()
     await eventually(lambda: site.plant.deliveries["default"].status.error is None)
-    events = []
+    events: list[dict[str, object]] = []
     with anyio.fail_after(10):  # the end is noted a moment after the sink is well
         while len(events) < 2:
             await reporter.finish()
