@@ -391,6 +391,13 @@ async def test_larger_page_for_a_tie_is_for_that_tie_alone():
         assert events._further(place, listing, [7, 9], 9).limit == 0
 
 
+async def test_row_of_the_future_behind_a_tie_is_not_counted_before_it_is_read_again():
+    place = Place(by_time_alone=True, hi_ms=10**9, end_ms=10**9)
+    listing = Listing([], [Event("a", "2099-01-01T00:00:00.000Z")], None, ())
+    async with tenant() as isc, one(isc) as events:
+        assert events._further(place, listing, [5, 7, 10**12], 7).counts == {"0": 1}
+
+
 async def test_millisecond_that_passes_every_page_is_told_and_not_passed_over():
     async with tenant(sorts_by_id=False, limit_ceiling=400) as isc, one(isc, page_size=300, start="1h") as events:
         isc.issue(350, age_seconds=60, same_moment=True)
@@ -1377,6 +1384,17 @@ async def test_sweep_cut_in_the_middle_goes_on_where_it_was_and_is_made_whole_by
         assert calls[0].query["offset"] == "38"
         assert set(isc.directory.identities) <= {each.partition("@")[0] for each in ids(pages)}
         assert pages[-1].cursor == AT_REST
+
+
+async def test_sweep_cut_in_the_middle_has_a_second_pass_even_if_nothing_is_counted():
+    async with tenant() as isc:
+        people = isc.add_users(50)
+        isc.fail(Rewrite(lambda answer: type(answer)(answer.status, answer.body)), path=USERS, times=None)
+        async with one(isc, "users", page_size=20) as users:
+            cursor = (await users.fetch(None)).cursor
+        async with one(isc, "users", page_size=20) as users:
+            pages = await walk(users, cursor)
+        assert {each.partition("@")[0] for each in ids(pages)} == set(people)
 
 
 async def test_each_sweep_delivers_everybody_and_none_twice(tmp_path):
