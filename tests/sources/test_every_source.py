@@ -27,7 +27,6 @@ from collectord.demo.faults import (
     GiantPage,
     GzipBomb,
     HtmlPage,
-    JsonObject,
     Redirect,
     Reset,
     Rewrite,
@@ -111,6 +110,20 @@ async def test_a_page_that_was_never_kept_is_fetched_again(subject):
         assert not bench.simulator.violations
 
 
+async def test_the_same_cursor_gives_the_same_page_again(subject):
+    """The cursor alone says where to go on, and not what this object did last."""
+    async with Bench(subject) as bench:
+        bench.issue(RECORDS)
+        while not bench.is_complete():
+            page = await bench.fetch()
+            await anyio.sleep(POLL_SECONDS)
+            bench.keep(await bench.fetch())
+            await anyio.sleep(POLL_SECONDS)
+            ids = {record.id for record in bench.records}
+            assert {record.id for record in page.records} <= ids
+        assert not bench.simulator.violations
+
+
 # -------------------------------------------------------------------------------------------------------- troubles
 
 STATUSES: dict[int, type[SourceError]] = {
@@ -131,13 +144,18 @@ def truncated(answer: Answer) -> Answer:
     return replace(answer, body=answer.body[:-3])
 
 
+def instead(body: bytes) -> Fault:
+    """The true answer with another body: its status and headers are as they should be."""
+    return Rewrite(lambda answer: replace(answer, body=body, gzipped=None))
+
+
 STRANGE: dict[str, Fault] = {
     "html": HtmlPage(),
-    "object": JsonObject(),
-    "list-of-a-number": JsonObject(b"[1]"),
-    "list-in-a-list": JsonObject(b"[[]]"),
-    "null": JsonObject(b"null"),
-    "text": JsonObject(b'"a page"'),
+    "object": instead(b"{}"),
+    "list-of-a-number": instead(b"[1]"),
+    "list-in-a-list": instead(b"[[]]"),
+    "null": instead(b"null"),
+    "text": instead(b'"a page"'),
     "gzip-double": BadGzip("double"),
 }
 BROKEN: dict[str, Fault] = {
