@@ -536,6 +536,14 @@ async def test_events_are_not_held_up_when_the_count_fails():
         assert set(names(pages)) == {"SailPointAuditRefused"}
 
 
+async def test_credential_that_is_refused_by_the_count_stops_the_whole_source():
+    async with tenant() as isc, one(isc, start="10m") as events:
+        isc.fail(Status(401), path=COUNT, times=None)
+        with pytest.raises(SourceRefused) as error:
+            await settled(isc, events, 4)
+        assert error.value.whole_source
+
+
 async def test_audit_that_a_pause_of_days_cut_off_does_not_count_hours_that_were_never_read():
     async with tenant() as isc, one(isc, start="10m") as events:
         cursor = None
