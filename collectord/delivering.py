@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from collectord.backoff import Failure
-    from collectord.errors import CollectordError
+    from collectord.errors import CollectordError, SinkError
     from collectord.health import HealthBoard, SinkStatus
     from collectord.outbox import Entry, Outbox
     from collectord.records import Batch
@@ -51,6 +51,16 @@ class Lane:
         """Everything up to this sequence number has been in `queue`."""
         self.newest = newest
         """Entries up to this one are in the outbox."""
+
+
+class Parcel:
+    """What is left of a batch that a sink takes in parts, and what it refused of it."""
+
+    __slots__ = ("batch", "refused")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.refused: list[tuple[Batch, SinkError]] = []
 
 
 class _RefusedAnother(Exception):
@@ -175,23 +185,27 @@ class Delivery:
 
     async def _hand_over(self, lane: Lane, entry: Entry, batch: Batch) -> int:
         """Deliver a batch; returns how many records of it were buried because the sink refuses them for good."""
+        parcel = Parcel(batch)
+        buried = 0
         try:
-            await self._send(lane, batch)
+            await self._send(lane, parcel)
         except (BatchTooLarge, BatchRejected) as refusal:
-            if batch.count > 1:
-                first, second = batch.split()
-                return await self._hand_over(lane, entry, first) + await self._hand_over(lane, entry, second)
-            await self._kept(lane, partial(self._outbox.bury, entry, batch, refusal))
-            return batch.count
-        return 0
+            if parcel.batch.count > 1:
+                for half in parcel.batch.split():
+                    buried += await self._hand_over(lane, entry, half)
+            else:
+                parcel.refused.append((parcel.batch, refusal))
+        if parcel.refused:
+            await self._kept(lane, partial(self._outbox.bury, entry, parcel.refused))
+        return buried + sum(part.count for part, _ in parcel.refused)
 
-    async def _send(self, lane: Lane, batch: Batch) -> None:
-        """Send until the sink has it, or refuses this very batch."""
+    async def _send(self, lane: Lane, parcel: Parcel) -> None:
+        """Send until the sink has it, or refuses what is left of it."""
         while True:
             while self._refusal is not None:
                 await self._resumed.wait()
             try:
-                return await self._retried(lane, partial(self._once, lane, batch), self._policy, SinkUnavailable)
+                return await self._retried(lane, partial(self._once, lane, parcel), self._policy, SinkUnavailable)
             except _RefusedAnother:
                 continue
             except SinkRefused as error:
@@ -200,7 +214,7 @@ class Delivery:
                 self._refusal = gave_up.error
             await self._trouble(lane, self._refusal)
 
-    async def _once(self, lane: Lane, batch: Batch) -> None:
+    async def _once(self, lane: Lane, parcel: Parcel) -> None:
         while (rest := self._not_before - anyio.current_time()) > 0:
             await lane.nap.sleep(max(rest, _SHORTEST_SLEEP_SECONDS))
         if self._refusal is not None:
@@ -208,7 +222,7 @@ class Delivery:
         with anyio.CancelScope(shield=True) as flight:
             self._flights.add(flight)
             try:
-                await self._sink.send(batch)
+                await self._exchange(parcel)
             except SinkUnavailable as error:
                 self._rest(error)
                 raise
@@ -216,6 +230,19 @@ class Delivery:
                 self._flights.discard(flight)
         if flight.cancelled_caught:  # cut: our own cancellation is due here
             await anyio.sleep_forever()
+
+    async def _exchange(self, parcel: Parcel) -> None:
+        """Hand over what is left, as long as nothing has to wait."""
+        while True:
+            outcome = await self._sink.send(parcel.batch)
+            parcel.refused += outcome.refused
+            if outcome.notices:
+                await self._health.warn(self.resource, outcome.notices)
+            if outcome.rest is None:
+                return
+            parcel.batch = outcome.rest
+            if outcome.because is not None:
+                raise outcome.because
 
     def _rest(self, error: SinkUnavailable) -> None:
         """What the sink asks of one lane it asks of all."""

@@ -256,10 +256,14 @@ class Outbox:
         self.delivered_batches[entry.sink] += 1
         self.delivered_bytes[entry.sink] += len(entry.batch.body)
 
-    async def bury(self, entry: Entry, batch: Batch, reason: CollectordError) -> None:
-        """Put a part of an entry that its sink refuses for good among the dead letters; twice is once."""
-        row = _dead_letter(entry, batch, reason, checksum_of(entry, batch))
-        self.dead_letters[entry.sink] += await self._store.write(lambda connection: _bury(connection, row), urgent=True)
+    async def bury(self, entry: Entry, parts: Sequence[tuple[Batch, CollectordError]]) -> None:
+        """Put parts of an entry that its sink refuses for good among the dead letters; twice is once."""
+        rows = [_dead_letter(entry, batch, reason, checksum_of(entry, batch)) for batch, reason in parts]
+
+        def bury(connection: sqlite3.Connection) -> int:
+            return sum(_bury(connection, row) for row in rows)
+
+        self.dead_letters[entry.sink] += await self._store.write(bury, urgent=True)
 
     async def put_back(
         self, sink: str, key: StreamKey, batch: Batch, remove: Callable[[sqlite3.Connection], bool]

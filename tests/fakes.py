@@ -13,6 +13,7 @@ from collectord import layouts
 from collectord.errors import BatchRejected, BatchTooLarge
 from collectord.outbox import Acceptance, Entry, Outbox, StreamKey
 from collectord.records import Batch, Cursor, Metadata, Page, Record
+from collectord.sink import Outcome
 from collectord.store import Store
 
 METADATA = Metadata(collector="soc-1", source="okta-prod", category=None, stream="events", receipt_ms=1788220802000)
@@ -54,7 +55,8 @@ class ScriptedStream:
 class RecordingSink:
     """Stores what it takes; each send has the next outcome of the script.
 
-    An outcome is None (taken), an error (refused), or a pair of True and an error: taken, and the answer lost.
+    An outcome is None (taken), an error (refused), a pair of True and an error (taken, and the answer lost), or a
+    function that judges the batch record by record.
     """
 
     def __init__(self, *, max_bytes: int = 200, layout: layouts.Layout = "raw", seconds: float = 0.0) -> None:
@@ -62,7 +64,7 @@ class RecordingSink:
         """Every attempt, in order."""
         self.stored: list[Batch] = []
         """Every attempt that was taken, in order; one that came twice is there twice."""
-        self.script: deque[Exception | tuple[bool, Exception] | None] = deque()
+        self.script: deque[Exception | tuple[bool, Exception] | Callable[[Batch], Outcome] | None] = deque()
         self.largest: int | None = None
         """Batches of more bytes are too large."""
         self.poison: bytes | None = None
@@ -75,7 +77,7 @@ class RecordingSink:
     def encode(self, records: Sequence[Record], metadata: Metadata) -> list[Batch]:
         return layouts.batches(self._layout, records, metadata, max_bytes=self._max_bytes, compress=False)
 
-    async def send(self, batch: Batch) -> None:
+    async def send(self, batch: Batch) -> Outcome | None:
         self.sent.append(batch)
         self.in_flight += 1
         try:
@@ -88,8 +90,11 @@ class RecordingSink:
         elif isinstance(outcome, tuple):
             self.stored.append(batch)
             raise outcome[1]
-        else:
+        elif isinstance(outcome, Exception):
             raise outcome
+        else:
+            return outcome(batch)
+        return None
 
     def _verdict(self, batch: Batch) -> Exception | None:
         if self.largest is not None and len(batch.body) > self.largest:

@@ -305,7 +305,7 @@ async def test_what_a_sink_refuses_for_good_is_kept_with_its_reason_and_counted_
         await outbox.accept(acceptance(1, batch(b"1", b"2", b"3")))
         (entry,) = await everything(outbox)
         for _ in range(2):
-            await outbox.bury(entry, refused, BatchRejected("cannot be read", code=400, info="line 1"))
+            await outbox.bury(entry, [(refused, BatchRejected("cannot be read", code=400, info="line 1"))])
         assert outbox.dead_letters["default"] == 1
         await outbox.acknowledge(entry, buried=1)
         assert outbox.delivered[KEY] == 2
