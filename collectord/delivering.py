@@ -6,6 +6,7 @@ trouble. Lanes take turns, so that neither memory nor what one sink is asked at 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from functools import partial
@@ -34,6 +35,10 @@ SEATS = 8
 IN_MEMORY_BYTES = 8 * 2**20
 """Batches held for one sink beside those on disk, but for those in hand."""
 READ_AHEAD_BYTES = 2 * 2**20
+GATHER_SECONDS = 0.05
+"""So long an acknowledgement waits for others: a commit costs much, and after a crash only these are sent again."""
+MAX_UNACKNOWLEDGED = 32
+"""Batches that the sink has and the disk too: then the lanes wait."""
 STORE_RETRY = RetryPolicy(max=MINUTE, then=MINUTE)
 _SHORTEST_SLEEP_SECONDS = 0.001  # what is left by rounding must not be waited for in circles
 
@@ -82,6 +87,10 @@ class Delivery:
         self.ended = anyio.Event()
         self._lanes: dict[str, Lane] = {}
         self._queued_bytes = 0
+        self._sent: list[int] = []
+        """Numbers of the entries that the sink has, and the disk still too."""
+        self._something_sent = anyio.Event()
+        self._acknowledged = anyio.Event()
         self._seats = anyio.CapacityLimiter(SEATS)
         self._failing: set[Lane] = set()
         """Lanes whose last attempt, at the sink or at the store, failed."""
@@ -99,6 +108,8 @@ class Delivery:
         try:
             await self._run(name)
         finally:
+            with contextlib.suppress(StoreError):  # else they are sent again
+                await self._acknowledge()
             self._outbox.detach(name)
             self.ended.set()
 
@@ -107,7 +118,11 @@ class Delivery:
             start = Lane("", read_to=0, newest=0)
             await self._kept(start, partial(self._attach, name))
             await self._well(start)
-            await anyio.sleep_forever()
+            while True:
+                await self._something_sent.wait()
+                await anyio.sleep(GATHER_SECONDS)
+                await self._kept(start, self._acknowledge)
+                await self._well(start)
 
     async def _attach(self, name: str) -> None:
         # No other task runs between the two: an offer finds the lane of what is on disk, and does not overtake it.
@@ -170,8 +185,21 @@ class Delivery:
             entry = lane.queue.popleft()
             self._queued_bytes -= len(entry.batch.body)
             buried = await self._hand_over(lane, entry, entry.batch)
-            await self._kept(lane, partial(self._outbox.acknowledge, entry, buried=buried))
-        await self._well(lane)  # not before: a stop must not come between the sink's answer and its acknowledgement
+            self._outbox.count_delivered(entry, buried=buried)
+            self._sent.append(entry.seq)
+            self._something_sent.set()
+        await self._well(lane)  # not before: a stop must not come between the sink's answer and this
+        while len(self._sent) > MAX_UNACKNOWLEDGED:
+            await self._acknowledged.wait()
+
+    async def _acknowledge(self) -> None:
+        """Let the outbox forget what the sink has."""
+        self._something_sent = anyio.Event()
+        if sent := tuple(self._sent):
+            await self._outbox.acknowledge(*sent)
+            del self._sent[: len(sent)]
+            self._acknowledged.set()
+            self._acknowledged = anyio.Event()
 
     async def _read(self, lane: Lane) -> None:
         newest = lane.newest  # while we read, there may be more

@@ -248,10 +248,13 @@ class Outbox:
                 return entries
         return []
 
-    async def acknowledge(self, entry: Entry, *, buried: int = 0) -> None:
-        """Forget a batch that its sink has, but for the records of it that were `buried`."""
-        await self._store.write(lambda connection: _forget(connection, entry), urgent=True)
-        self._forgotten(entry)
+    async def acknowledge(self, *numbers: int) -> None:
+        """Forget the entries of these numbers, which a sink has, in one commit; a crash before delivers them again."""
+        await self._store.write(lambda connection: _forget(connection, *numbers), urgent=True)
+
+    def count_delivered(self, entry: Entry, *, buried: int = 0) -> None:
+        """Hear that a sink has a batch, but for the records of it that were `buried`; `acknowledge` it soon."""
+        self._waits_no_more(entry)
         self.delivered[entry.key] += entry.batch.count - buried
         self.delivered_batches[entry.sink] += 1
         self.delivered_bytes[entry.sink] += len(entry.batch.body)
@@ -292,13 +295,13 @@ class Outbox:
         row = _dead_letter(entry, entry.batch, damaged, crc)
 
         def bury(connection: sqlite3.Connection) -> int:
-            _forget(connection, entry)
+            _forget(connection, entry.seq)
             return _bury(connection, row)
 
         self.dead_letters[entry.sink] += await self._store.write(bury, urgent=True)
-        self._forgotten(entry)
+        self._waits_no_more(entry)
 
-    def _forgotten(self, entry: Entry) -> None:
+    def _waits_no_more(self, entry: Entry) -> None:
         self._count_out(entry.key, [(entry.sink, entry.batch)])
         self._note_delivered(entry.key)
 
@@ -347,8 +350,8 @@ def _insert(connection: sqlite3.Connection, entries: list[Entry]) -> None:
     )
 
 
-def _forget(connection: sqlite3.Connection, entry: Entry) -> None:
-    connection.execute("DELETE FROM batch WHERE seq = ?", (entry.seq,))
+def _forget(connection: sqlite3.Connection, *numbers: int) -> None:
+    connection.executemany("DELETE FROM batch WHERE seq = ?", [(number,) for number in numbers])
 
 
 def _dead_letter(entry: Entry, batch: Batch, reason: CollectordError, crc: int) -> tuple[object, ...]:

@@ -22,7 +22,8 @@ async def collected(directory, *, backed_up=True):
         await outbox.accept(acceptance(1, batch(b"1")))
         await outbox.accept(acceptance(5, batch(b"5"), key=USERS))
         for entry in await everything(outbox):
-            await outbox.acknowledge(entry)
+            outbox.count_delivered(entry)
+            await outbox.acknowledge(entry.seq)
         await outbox.accept(acceptance(2, batch(b"2")))
         await outbox.accept(acceptance(7, batch(b"7"), key=OTHER))
         if backed_up:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing
 import anyio
 import pytest
 
-from collectord.delivering import SEATS, Delivery
+from collectord.delivering import MAX_UNACKNOWLEDGED, SEATS, Delivery
 from collectord.errors import BatchRejected, BatchTooLarge, SinkRefused, SinkUnavailable, StoreFull
 from collectord.health import HealthBoard, SinkStatus
 from collectord.outbox import StreamKey
@@ -444,12 +444,58 @@ async def test_a_store_that_cannot_acknowledge_is_tried_again_and_the_sink_is_no
                 filler = fill(disk)
                 await use_up(outbox._store)
                 await anyio.sleep(60)
-                if outbox.by_sink["default"].records:
+                if delivery.status.error is not None:
                     assert "full" in delivery.status.error.message
                 filler.unlink()
-                await drained(outbox)
+                await anyio.sleep(2 * 60)  # longer than the store is ever left alone
                 assert delivery.status.state == "Healthy"
             assert len(sink.sent) == 1
+        async with open_outbox(disk / "state") as outbox:
+            assert outbox.by_sink["default"].records == 0
+
+
+@pytest.mark.looptime
+async def test_what_is_sent_in_one_moment_is_forgotten_in_one_commit(tmp_path):
+    statements: Counter[str] = Counter()
+    async with open_outbox(tmp_path) as outbox:
+        sink = RecordingSink()
+        async with delivering(outbox, sink):
+            for name in ("a", "b"):
+                await outbox.accept(acceptance(1, *(batch(b"%d" % at) for at in range(5)), key=source(name)))
+            outbox._store._connection.set_trace_callback(lambda statement: statements.update([statement.split()[0]]))
+            await drained(outbox)
+            assert statements["COMMIT"] == 0
+            await anyio.sleep(1)
+            assert (statements["DELETE"], statements["COMMIT"]) == (10, 1)
+
+
+@pytest.mark.looptime
+async def test_a_stop_forgets_what_was_sent_a_moment_ago(tmp_path):
+    async with open_outbox(tmp_path) as outbox, delivering(outbox, RecordingSink()):
+        await outbox.accept(acceptance(1, batch(b"1"), batch(b"2")))
+        await drained(outbox)
+    async with open_outbox(tmp_path) as outbox:
+        assert outbox.by_sink["default"].records == 0
+
+
+@pytest.mark.looptime
+async def test_lanes_wait_while_the_disk_holds_too_much_that_the_sink_has(tmp_path):
+    async with open_outbox(tmp_path) as outbox:
+        sink = RecordingSink()
+        async with delivering(outbox, sink), anyio.create_task_group() as group:
+            held = anyio.Event()
+
+            async def hold():
+                async with outbox._store._turn:
+                    await held.wait()
+
+            await outbox.accept(acceptance(1, *(batch(b"%d" % at) for at in range(2 * MAX_UNACKNOWLEDGED))))
+            group.start_soon(hold)
+            await anyio.sleep(60)
+            assert len(sink.sent) == MAX_UNACKNOWLEDGED + 1
+            held.set()
+            await drained(outbox)
+        assert len(sink.sent) == 2 * MAX_UNACKNOWLEDGED
 
 
 @pytest.mark.looptime

@@ -40,13 +40,15 @@ async def test_acknowledged_batch_is_gone_after_a_reopen(tmp_path):
     async with open_outbox(tmp_path) as outbox:
         await outbox.accept(acceptance(1, batch(b"1", b"2"), batch(b"3")))
         first, second = await everything(outbox)
-        await outbox.acknowledge(first)
+        outbox.count_delivered(first)
+        await outbox.acknowledge(first.seq)
         assert outbox.delivered[KEY] == 2
         assert outbox.by_stream[KEY].records == 1
     async with open_outbox(tmp_path) as outbox:
         (only,) = await everything(outbox)
         assert only == second
-        await outbox.acknowledge(only)
+        outbox.count_delivered(only)
+        await outbox.acknowledge(only.seq)
         assert outbox.by_sink["default"].records == outbox.by_sink["default"].size == 0
     async with open_outbox(tmp_path) as outbox:
         assert await everything(outbox) == []
@@ -57,7 +59,8 @@ async def test_every_sink_has_its_own_copy(tmp_path):
     async with open_outbox(tmp_path) as outbox:
         await outbox.accept(Acceptance(KEY, {}, {"default": [batch(b"1")], "second": [batch(b"1")]}))
         (mine,) = await everything(outbox, "default")
-        await outbox.acknowledge(mine)
+        outbox.count_delivered(mine)
+        await outbox.acknowledge(mine.seq)
         assert len(await everything(outbox, "second")) == 1
         assert await everything(outbox, "default") == []
 
@@ -92,7 +95,8 @@ async def test_on_a_full_disk_nothing_is_accepted_and_everything_is_acknowledged
             waiting = await everything(outbox)
             assert len(waiting) == 4 * accepted
             for entry in waiting[:-1]:
-                await outbox.acknowledge(entry)
+                outbox.count_delivered(entry)
+                await outbox.acknowledge(entry.seq)
             with pytest.raises(StoreFull, match="free some space"):
                 await outbox.accept(acceptance(50, *(batch(big) for _ in range(30))))
         async with open_outbox(disk / "state") as outbox:
@@ -188,7 +192,8 @@ async def test_a_full_buffer_holds_the_next_page_up_until_there_is_room(tmp_path
             group.start_soon(outbox.accept, acceptance(2, batch(b"x" * 59)))
             await anyio.sleep(0.02)
             (entry,) = await everything(outbox)
-            await outbox.acknowledge(entry)
+            outbox.count_delivered(entry)
+            await outbox.acknowledge(entry.seq)
         assert outbox.checkpoint(KEY) == {"at": 2}
 
 
@@ -307,7 +312,8 @@ async def test_what_a_sink_refuses_for_good_is_kept_with_its_reason_and_counted_
         for _ in range(2):
             await outbox.bury(entry, [(refused, BatchRejected("cannot be read", code=400, info="line 1"))])
         assert outbox.dead_letters["default"] == 1
-        await outbox.acknowledge(entry, buried=1)
+        outbox.count_delivered(entry, buried=1)
+        await outbox.acknowledge(entry.seq)
         assert outbox.delivered[KEY] == 2
         assert outbox.by_stream[KEY].records == 0
     async with open_outbox(tmp_path) as outbox:

@@ -68,7 +68,8 @@ class Run:
 
     async def deliver(self, outbox: Outbox, entry: Entry) -> None:
         self.said.leaving.add(entry.batch.id)
-        await outbox.acknowledge(entry)
+        outbox.count_delivered(entry)
+        await outbox.acknowledge(entry.seq)
         self.said.gone.add(entry.batch.id)
 
     async def lost(self, directory: Path) -> list[str]:

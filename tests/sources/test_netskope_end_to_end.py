@@ -278,7 +278,8 @@ async def open_and_collect(base_url, directory, wanted):
                 while queue:
                     entry = queue.pop(0)
                     done += entry.batch.count
-                    await built.outbox.acknowledge(entry)
+                    built.outbox.count_delivered(entry)
+                    await built.outbox.acknowledge(entry.seq)
 
 
 @pytest.mark.parametrize(
