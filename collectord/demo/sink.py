@@ -27,6 +27,8 @@ from collectord.demo.wire import Wire
 _TRIED_AGAIN = frozenset({0, 408, 429, 500, 502, 503, 504})
 """After these the same batch is the next to come; 0 = the sender saw no status."""
 _LONGEST_WAIT_SECONDS = 3600.0
+_KEY_CHARACTERS = 32
+"""Of a whole batch; the key of a part is longer."""
 
 
 @dataclass(kw_only=True)
@@ -92,6 +94,11 @@ class NdjsonSink(Served):
         """Forget every batch and record; counters and violations stay."""
         self.records.clear()
         self.batches.clear()
+
+    def meet_anew(self) -> None:
+        """The sender died and comes back: of a batch that it was sending in parts it begins with the whole."""
+        self._waits.forget()
+        self._owed = {feed: key[:_KEY_CHARACTERS] for feed, key in self._owed.items()}
 
     def delivered(self, source: str, stream: str) -> list[Delivered]:
         """The records of a stream in order of arrival."""

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+def ended(pid: int, seconds: float) -> bool:
+    """Wait until a process has ended, at the longest so long; returns whether it has."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)
 
 
 class ForkServer:
@@ -62,11 +74,11 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float) -> int:
-        ends = time.monotonic() + timeout
-        while (code := self.poll()) is None:
-            if time.monotonic() > ends:
-                raise subprocess.TimeoutExpired("a forked daemon", timeout)
-            time.sleep(0.002)
+        if self.poll() is None:
+            ended(self.pid, timeout)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired("a forked daemon", timeout)
         return code
 
     def send_signal(self, number: signal.Signals) -> None:

@@ -41,7 +41,7 @@ from collectord.demo.okta_knobs import OktaKnobs
 from collectord.demo.oracle import Verdict, expect, judge
 from collectord.demo.simulator import Simulator
 from collectord.demo.sink import NdjsonSink, SinkKnobs
-from tests.daemon.forkserver import ROOT, Forked, ForkServer
+from tests.daemon.forkserver import ROOT, Forked, ForkServer, ended
 
 T = TypeVar("T")
 
@@ -80,6 +80,8 @@ class NotifySocket:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.datagrams: list[Datagram] = []
+        self._when_ready: Callable[[], None] | None = None
+        self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -87,7 +89,21 @@ class NotifySocket:
 
     def _listen(self) -> None:
         while data := self._socket.recv(65536):
-            self.datagrams.append(Datagram(time.monotonic(), data.decode()))
+            with self._lock:
+                self.datagrams.append(Datagram(time.monotonic(), data.decode()))
+            self._call_if_ready()
+
+    def when_ready(self, act: Callable[[], None]) -> None:
+        """Act once, as soon as READY=1 came."""
+        self._when_ready = act
+        self._call_if_ready()
+
+    def _call_if_ready(self) -> None:
+        with self._lock:
+            if self._when_ready is None or not self.with_key("READY"):
+                return
+            act, self._when_ready = self._when_ready, None
+        act()
 
     def close(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
@@ -152,6 +168,10 @@ class Daemon:
             self.site.alive.remove(self)
             self.notify.close()
         return code
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it ended by itself, at the latest by then."""
+        return self.process.poll() is not None or ended(self.pid, seconds)
 
     def stop(self) -> int:
         self.send(signal.SIGTERM)
@@ -235,6 +255,10 @@ class Daemon:
     def resident_bytes(self) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
+
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
 
 @dataclass

@@ -1,8 +1,9 @@
-"""Everything goes wrong for a while, by a seed: the daemon is killed, vendors and sinks fail, files change.
+"""Everything goes wrong for a while, by a seed: the daemon is killed again and again, in bad weather.
 
     storm = Storm(site, seed=7, tenants=OKTA)
     storm.rage(kills=100)
     storm.clear_up()
+    storm.wait_until_whole()
 
 While it rages records are issued without a pause. Afterwards nothing is wrong any more, and everything that was ever
 issued must be in the sinks.
@@ -10,81 +11,43 @@ issued must be in the sinks.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import json
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from random import Random
+from statistics import median
 
-from collectord.demo.canary import Canary
-from collectord.demo.faults import (
-    BadGzip,
-    Cut,
-    EmptyBody,
-    Fault,
-    ForeignNext,
-    HtmlPage,
-    JsonObject,
-    Reset,
-    Slow,
-    Status,
-    VendorError,
-)
-from collectord.demo.okta import OktaSimulator
-from collectord.demo.okta_knobs import LOGS
+from collectord.demo.faults import Status, VendorError
 from collectord.demo.oracle import Verdict, judge
+from collectord.demo.simulator import Simulator
 from collectord.demo.sink import NdjsonSink, SinkKnobs
-from collectord.demo.waits import Waits
 from tests.daemon.crashing import KILLED, POINTS, RELOAD, WORK
-from tests.daemon.harness import Daemon, Site, eventually, replace
+from tests.daemon.harness import Daemon, Site, eventually
 from tests.daemon.tenants import Make, Tenant
+from tests.daemon.weather import Weather
 
 TICK_SECONDS = 0.04
 TROUBLE_EVERY_TICKS = 5
+SAMPLE_EVERY_TICKS = 25
 LIFE_SECONDS = 1.2
 """A daemon that has not died by then is killed."""
-SINK_TIMEOUT_SECONDS = 0.4
-RETRY = {"initial": "20ms", "max": "150ms"}
 
-VENDOR_FAULTS: tuple[Fault, ...] = (
-    VendorError(500),
-    VendorError(503),
-    Status(502, b"<html>bad gateway</html>", content_type="text/html"),
-    HtmlPage(),
-    EmptyBody(),
-    JsonObject(),
-    Cut("length"),
-    Cut("chunked"),
-    Cut("close"),
-    Reset("before_status"),
-    Reset("after_status"),
-    Reset("in_body"),
-    BadGzip("checksum"),
-    Slow(before=0.2),
-    VendorError(401),
-)
-SINK_FAULTS: tuple[Fault, ...] = (
-    Status(500),
-    Status(503),
-    Status(429),
-    Status(403),
-    Status(408, vendor_acts=True),
-    Status(500, vendor_acts=True),
-    Reset("before_status"),
-    Reset("after_status"),
-    Slow(before=2 * SINK_TIMEOUT_SECONDS),
-    Slow(before=0.1),
-)
-"""Those with `vendor_acts`, and a late answer, come after the batch was stored."""
-SINKS = ("default", "choosy")
+
+@dataclass(frozen=True)
+class Sample:
+    """What a daemon holds at a moment."""
+
+    second: float
+    """Of its life."""
+    resident_bytes: int
+    descriptors: int
 
 
 class Storm:
-    """One site in bad weather."""
+    """One site in bad weather; a `pace` of 5 lets everything take five times as long."""
 
     def __init__(
         self,
@@ -93,30 +56,29 @@ class Storm:
         tenants: Sequence[Make],
         *,
         tamper: Sequence[str] = (),
+        pace: float = 1.0,
+        between_lives_seconds: float = 0.0,
     ) -> None:
         self.site = site
+        self.seed = seed
         self.tenants: dict[str, Tenant] = {}
         self.kinds: Counter[str] = Counter()
         """How each life ended: the crash point, or `kill`."""
-        self.troubles: Counter[str] = Counter()
         self.ready_after: list[float] = []
         """Seconds from each start to READY=1."""
+        self.samples: list[Sample] = []
+        """Of the life that was watched."""
         self.daemon: Daemon | None = None
         self._tamper = tamper
-        self.seed = seed
+        self._pace = pace
+        self._between_lives_seconds = between_lives_seconds
         self._fate = Random(f"{seed} fate")
-        self._weather = Random(f"{seed} weather")
         self._is_over = threading.Event()
+        self._is_watched = False
         self._failure: BaseException | None = None
-        self._canary = Canary()
-        self._away: dict[NdjsonSink, float] = {}
-        self._compression = "gzip"
         self._fresh: dict[str, str] = {}
-        self._sink_timeout = SINK_TIMEOUT_SECONDS
         self._deck: list[str] = []
         self._build(tenants)
-
-    # -------------------------------------------------------------------------------------------- what there is
 
     def _build(self, make_tenants: Sequence[Make]) -> None:
         """The tenants and two sinks, of which the second is choosy."""
@@ -128,61 +90,53 @@ class Storm:
             self.tenants[tenant.name] = tenant
         # An answer that was cut on its way told the daemon nothing, and a new credential has limits of its own.
         self.site.allowed.append("told to wait")
-        # A batch that was split begins anew after a crash: whole, then its halves with the same keys as before.
-        self.site.allowed.append(r"batch (\w{32})[ab]* of \S+: overtook the batch \1[ab]*,")
-        self._canary.secrets.update(self.site.secrets)
-        self._foreign = self.site.enter(self._canary.serve()) + "/elsewhere"
-        self.site.sinks["choosy"] = self.choosy = self.site.open_sink(SinkKnobs(max_batch_bytes=6_000))
-        self._intervals = dict.fromkeys(self.tenants, "100ms")
-        self._wanted = set(self.tenants)
-        self._write()
-
-    def _write(self) -> None:
-        """The files as they should be now."""
-        for name, tenant in self.tenants.items():
-            if name in self._wanted:
-                replace(self.site.source_file(name), json.dumps({"source": tenant.document(self._intervals[name])}))
-            else:
-                self.site.source_file(name).unlink(missing_ok=True)
-        sink = {"retry": RETRY, "timeout": self._sink_timeout, "max_batch_bytes": "16KiB"}
-        self.site.configure(
-            sinks={
-                "default": self.site.sink_settings(self.site.sink, **sink, compression=self._compression),
-                "choosy": self.site.sink_settings(self.choosy, **sink),
-            },
-            stop_grace="1s",
+        self.site.sinks["choosy"] = self.site.open_sink(SinkKnobs(max_batch_bytes=6_000))
+        self.sinks = {"default": self.site.sink, "choosy": self.site.sinks["choosy"]}
+        self.weather = Weather(
+            self.site,
+            Random(f"{self.seed} weather"),
+            self.tenants,
+            self.sinks,
+            pace=self._pace,
+            daemon=lambda: self.daemon,
         )
-
-    @property
-    def _sinks(self) -> list[NdjsonSink]:
-        return [self.site.sink, self.choosy]
 
     # --------------------------------------------------------------------------------------------------- raging
 
-    def rage(self, kills: int = 0, seconds: float = 0.0) -> None:
-        """Let so many lives end, or let so much time pass."""
+    def rage(self, kills: int = 0, seconds: float = 0.0, *, one_life: bool = False) -> None:
+        """Let so many lives end, or let so much time pass; or let one daemon live through it all, and watch it."""
+        self._is_over.clear()
         weather = threading.Thread(target=self._be_bad)
         weather.start()
-        ends = time.monotonic() + seconds
         try:
-            while (self.kinds.total() < kills or time.monotonic() < ends) and self._failure is None:
-                crash = self._draw()
-                self._live(crash, LIFE_SECONDS if crash else self._fate.uniform(0.0, LIFE_SECONDS))
+            if one_life:
+                self._is_watched = True
+                self._live("", seconds)
+            else:
+                self._live_and_die(kills, time.monotonic() + seconds)
         finally:
+            self._is_watched = False
             self._is_over.set()
             weather.join()
         if self._failure is not None:
             raise self._failure
 
+    def _live_and_die(self, kills: int, ends: float) -> None:
+        while (self.kinds.total() < kills or time.monotonic() < ends) and self._failure is None:
+            crash = self._draw()
+            self._live(crash, (LIFE_SECONDS if crash else self._fate.uniform(0.0, LIFE_SECONDS)) * self._pace)
+
     def die_at(self, point: str, seconds: float = 20.0) -> None:
         """One life that must end at this point; there is something to collect, and everything fails once."""
-        for served in (*self.site.vendors.values(), *self._sinks):
+        for served in (*self.site.vendors.values(), *self.sinks.values()):
             self.site.call(served.faults.clear)
         for tenant in self.tenants.values():
             self.site.call(tenant.simulator.issue, 3, **tenant.flavours[0])
             self.site.call(tenant.simulator.fail, VendorError(500))
-            self._refuse_link(tenant)
-        for sink in self._sinks:
+            self.weather.refuse_link(tenant)
+            if tenant.move_people is not None:
+                self.site.call(tenant.move_people, self._fate)
+        for sink in self.sinks.values():
             self.site.call(sink.fail, Status(503))
             self.site.call(sink.fail, Status(500, vendor_acts=True))
         self._live(point, seconds)
@@ -191,12 +145,11 @@ class Storm:
     def _live(self, crash: str, seconds: float) -> None:
         """One life, which is ended if it does not end before."""
         daemon = self._start(crash)
-        ends = time.monotonic() + seconds
-        while daemon.process.poll() is None and time.monotonic() < ends:
-            time.sleep(0.005)
-            if crash.partition(":")[0] in RELOAD and daemon.is_ready() and not daemon.notify.with_key("RELOADING"):
-                daemon.send(signal.SIGHUP)
+        if crash.partition(":")[0] in RELOAD:
+            daemon.notify.when_ready(lambda: daemon.send(signal.SIGHUP))
+        daemon.ends_within(seconds)
         self._bury(daemon, crash)
+        self._is_over.wait(self._between_lives_seconds)
 
     def _draw(self) -> str:
         """Where the next life ends: each point once, then each once more; in between a kill at any moment."""
@@ -209,8 +162,9 @@ class Storm:
         return f"{point}:{self._fate.choice((1, 1, 2, 3, 5, 8)) if point in WORK else 1}"
 
     def _start(self, crash: str) -> Daemon:
-        for served in (*self.site.vendors.values(), *self._sinks):
-            vars(served)["_waits"] = Waits()  # a process that has died does not know what its predecessor was told
+        others: list[Simulator | NdjsonSink] = [*self.site.vendors.values(), *self.sinks.values()]
+        for served in others:
+            self.site.call(served.meet_anew)
         self.daemon = self.site.fork(tamper=self._tamper, crash=crash)
         return self.daemon
 
@@ -225,119 +179,28 @@ class Storm:
         if daemon.is_ready():
             self.ready_after.append(daemon.notify.with_key("READY")[0].at - daemon.started_at)
 
-    # -------------------------------------------------------------------------------------------------- weather
-
     def _be_bad(self) -> None:
         try:
             tick = 0
-            while not self._is_over.wait(TICK_SECONDS):
+            while not self._is_over.wait(TICK_SECONDS * self._pace):
                 tick += 1
-                self.issue()
+                self.weather.issue()
                 if tick % TROUBLE_EVERY_TICKS == 0:
-                    self._make_trouble()
+                    self.weather.make_trouble()
+                if self._is_watched and tick % SAMPLE_EVERY_TICKS == 0 and self.daemon is not None:
+                    self._sample(self.daemon)
         except BaseException as failure:  # noqa: BLE001  for the test's own thread
             self._failure = failure
 
-    def issue(self) -> None:
-        """Some records, late and odd ones among them."""
-        for tenant in self.tenants.values():
-            if count := self._weather.choice((0, 0, 1, 3, 9)):
-                self.site.call(tenant.simulator.issue, count, **self._weather.choice(tenant.flavours))
-
-    def _make_trouble(self) -> None:
-        now = time.monotonic()
-        for sink in [sink for sink, until in self._away.items() if until < now]:
-            del self._away[sink]
-            self.site.call_async(sink.come_back)
-        trouble = self._weather.choice(
-            (
-                self._vendor_fails,
-                self._vendor_fails,
-                self._link_is_refused,
-                self._link_leads_elsewhere,
-                self._tenant_is_busy,
-                self._sink_fails,
-                self._sink_fails,
-                self._sink_goes_away,
-                self._files_change,
-                self._files_change,
-                self._hang_up,
-                self._operator_acts,
-            )
-        )
-        self.troubles[trouble.__name__.strip("_")] += 1
-        trouble()
-
-    def _some_tenant(self) -> Tenant:
-        return self._weather.choice(list(self.tenants.values()))
-
-    def _vendor_fails(self) -> None:
-        fault = self._weather.choice(VENDOR_FAULTS)
-        self.site.call(self._some_tenant().simulator.fail, fault, times=self._weather.randint(1, 3))
-
-    def _link_is_refused(self) -> None:
-        self._refuse_link(self._some_tenant())
-
-    def _refuse_link(self, tenant: Tenant) -> None:
-        if tenant.link_refused is not None:
-            fault, when = tenant.link_refused
-            self.site.call(tenant.simulator.fail, fault, when=when)
-
-    def _link_leads_elsewhere(self) -> None:
-        self.site.call(self._some_tenant().simulator.fail, ForeignNext(self._foreign))
-
-    def _tenant_is_busy(self) -> None:
-        simulator = self._some_tenant().simulator
-        if isinstance(simulator, OktaSimulator) and simulator.knobs.org_limits:
-            self.site.call(simulator.burn, LOGS, 1000)
-
-    def _sink_fails(self) -> None:
-        fault = self._weather.choice(SINK_FAULTS)
-        self.site.call(self._weather.choice(self._sinks).fail, fault, times=self._weather.randint(1, 3))
-
-    def _sink_goes_away(self) -> None:
-        sink = self._weather.choice(self._sinks)
-        if sink not in self._away:
-            self._away[sink] = time.monotonic() + self._weather.uniform(0.1, 1.0)
-            self.site.call_async(sink.go_down)
-
-    def _files_change(self) -> None:
-        name = self._some_tenant().name
-        what = self._weather.randrange(4)
-        if what == 0:
-            self._intervals[name] = self._weather.choice(("50ms", "100ms", "300ms"))
-        elif what == 1:
-            self._wanted ^= {name}
-        elif what == 2:
-            self._compression = self._weather.choice(("gzip", "none"))
-        else:
-            secret = self.site.secret(name, f"{name}{self._weather.getrandbits(32)}")
-            self.site.call(self.tenants[name].simulator.accept_credential, secret)
-        self._write()
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        if self.daemon is not None and self.daemon.is_ready():
-            self.daemon.send(signal.SIGHUP)
-
-    def _operator_acts(self) -> None:
-        daemon, action = self.daemon, self._weather.choice(("restart", "pause", "resume", "poll"))
-        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):  # it may die of it
-            if daemon is not None and daemon.is_ready():
-                daemon.act(self._some_tenant().name, action)
+    def _sample(self, daemon: Daemon) -> None:
+        second = time.monotonic() - daemon.started_at
+        self.samples.append(Sample(second, daemon.resident_bytes(), daemon.descriptors()))
 
     # ------------------------------------------------------------------------------------------------ afterwards
 
     def clear_up(self) -> None:
         """Nothing is wrong any more, and a fresh event still flows."""
-        for sink in self._away:
-            self.site.call_async(sink.come_back)
-        self._away.clear()
-        for served in (*self.site.vendors.values(), *self._sinks):
-            self.site.call(served.faults.clear)
-        self._wanted = set(self.tenants)
-        self._sink_timeout = 30.0  # from now on the judge, too, takes the sink's time
-        self._write()
+        self.weather.clear_up()
         self.daemon = self._start("").wait_until_ready()
         for name in self.tenants:
             self.daemon.act(name, "resume")  # a pause outlives the daemon
@@ -354,11 +217,12 @@ class Storm:
     def verdicts(self) -> dict[str, Verdict]:
         """By sink."""
 
-        def judged(sink: NdjsonSink, name: str) -> Verdict:
-            wanted = [each for each in self.tenants.values() if name in each.options.get("sinks", SINKS)]
-            return judge([expectation for each in wanted for expectation in each.expectations()], sink.records)
+        def judged(name: str) -> Verdict:
+            wanted = [each for each in self.tenants.values() if name in each.options.get("sinks", self.sinks)]
+            expectations = [expectation for each in wanted for expectation in each.expectations()]
+            return judge(expectations, self.sinks[name].records)
 
-        return {name: self.site.call(judged, sink, name) for name, sink in zip(SINKS, self._sinks, strict=True)}
+        return {name: self.site.call(judged, name) for name in self.sinks}
 
     def wait_until_fresh_ones_came(self) -> None:
         """What was issued last is delivered last, so that whatever has not come by then does not come any more."""
@@ -379,18 +243,33 @@ class Storm:
 
     def complaints(self) -> Iterator[str]:
         """What a correct daemon never does, whatever the weather."""
-        yield from self._canary.violations
-        for request in self._canary.requests:
+        yield from self.weather.canary.violations
+        for request in self.weather.canary.requests:
             yield f"a link was followed to another host: {request.target}"
+
+    def growth(self) -> tuple[float, float]:
+        """Resident bytes, and open descriptors, of the watched life: its last third against its first, as ratios."""
+        third = len(self.samples) // 3
+        early, late = self.samples[:third], self.samples[-third:]
+        return (
+            median(each.resident_bytes for each in late) / median(each.resident_bytes for each in early),
+            median(each.descriptors for each in late) / median(each.descriptors for each in early),
+        )
 
     def __str__(self) -> str:
         ready = sorted(self.ready_after) or [0.0]
         issued = sum(each.simulator.issued_count.total() for each in self.tenants.values())
+        faults = sum(served.counters["faults"] for served in self.site.vendors.values())
         lines = [
             f"COLLECTORD_ORACLE_SEED={self.seed}: {self.kinds.total()} lives, {issued} records issued",
             f"ready after {ready[len(ready) // 2]:.2f} s, at the longest {ready[-1]:.2f} s",
             "ended at: " + ", ".join(f"{count} x {kind}" for kind, count in self.kinds.most_common()),
-            "troubles: " + ", ".join(f"{count} x {kind}" for kind, count in self.troubles.most_common()),
+            "troubles: " + ", ".join(f"{count} x {kind}" for kind, count in self.weather.troubles.most_common()),
+            f"{self.weather.hang_ups} SIGHUPs, {faults} requests met a fault",
+            *(
+                f"at {each.second:.0f} s: {each.resident_bytes / 2**20:.1f} MiB, {each.descriptors} descriptors"
+                for each in self.samples
+            ),
             *(f"sink {name}: {verdict}" for name, verdict in self.verdicts().items()),
         ]
         return "\n".join(lines)
