@@ -263,6 +263,8 @@ class Delivery:
         """Hand over what is left, as long as nothing has to wait."""
         while True:
             outcome = await self._sink.send(parcel.batch)
+            if outcome is None:
+                return
             parcel.refused += outcome.refused
             if outcome.notices:
                 await self._health.warn(self.resource, outcome.notices)
