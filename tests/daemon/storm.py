@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from statistics import median
@@ -74,7 +75,7 @@ class Storm:
         self._between_lives_seconds = between_lives_seconds
         self._fate = Random(f"{seed} fate")
         self._is_over = threading.Event()
-        self._is_watched = False
+        self._watched: Daemon | None = None
         self._failure: BaseException | None = None
         self._fresh: dict[str, str] = {}
         self._deck: list[str] = []
@@ -103,28 +104,34 @@ class Storm:
 
     # --------------------------------------------------------------------------------------------------- raging
 
-    def rage(self, kills: int = 0, seconds: float = 0.0, *, one_life: bool = False) -> None:
-        """Let so many lives end, or let so much time pass; or let one daemon live through it all, and watch it."""
+    def rage(self, kills: int = 0, seconds: float = 0.0) -> None:
+        """Let so many lives end, or let so much time pass."""
+        ends = time.monotonic() + seconds
+        with self._bad_weather():
+            while (self.kinds.total() < kills or time.monotonic() < ends) and self._failure is None:
+                crash = self._draw()
+                self._live(crash, (LIFE_SECONDS if crash else self._fate.uniform(0.0, LIFE_SECONDS)) * self._pace)
+
+    def watch(self, seconds: float) -> None:
+        """Let one daemon live through it all, and note what it holds; then it is killed."""
+        with self._bad_weather():
+            daemon = self._watched = self._start("")
+            assert not daemon.ends_within(seconds), f"ended by itself:\n{daemon.log_path.read_text()[-5000:]}"
+        self._watched = None
+        self._bury(daemon, "")
+
+    @contextmanager
+    def _bad_weather(self) -> Iterator[None]:
         self._is_over.clear()
         weather = threading.Thread(target=self._be_bad)
         weather.start()
         try:
-            if one_life:
-                self._is_watched = True
-                self._live("", seconds)
-            else:
-                self._live_and_die(kills, time.monotonic() + seconds)
+            yield
         finally:
-            self._is_watched = False
             self._is_over.set()
             weather.join()
         if self._failure is not None:
             raise self._failure
-
-    def _live_and_die(self, kills: int, ends: float) -> None:
-        while (self.kinds.total() < kills or time.monotonic() < ends) and self._failure is None:
-            crash = self._draw()
-            self._live(crash, (LIFE_SECONDS if crash else self._fate.uniform(0.0, LIFE_SECONDS)) * self._pace)
 
     def die_at(self, point: str, seconds: float = 20.0) -> None:
         """One life that must end at this point; there is something to collect, and everything fails once."""
@@ -187,8 +194,8 @@ class Storm:
                 self.weather.issue()
                 if tick % TROUBLE_EVERY_TICKS == 0:
                     self.weather.make_trouble()
-                if self._is_watched and tick % SAMPLE_EVERY_TICKS == 0 and self.daemon is not None:
-                    self._sample(self.daemon)
+                if self._watched is not None and tick % SAMPLE_EVERY_TICKS == 0:
+                    self._sample(self._watched)
         except BaseException as failure:  # noqa: BLE001  for the test's own thread
             self._failure = failure
 
