@@ -69,6 +69,7 @@ def _offline(commands: Commands) -> None:
 
 def _asking(commands: Commands) -> None:
     status = _command(commands, "status", "sources, states, lag, last success, next poll, backlog", remote.status)
+    status.add_argument("source", nargs="?", help="only this source")
     status.add_argument("--json", action="store_true", help="as the API answers it")
     status.add_argument("--watch", action="store_true", help="again every two seconds")
     health = _command(commands, "health", "open health events, then recent ones", remote.health)

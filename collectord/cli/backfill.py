@@ -11,7 +11,9 @@ from urllib.parse import quote
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
 
+from collectord.cli import tables
 from collectord.cli.mending import fail, source_path
 from collectord.cli.remote import Unanswered, ask
 from collectord.config import find_socket
@@ -38,8 +40,9 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
             now = _follow(path, target, now)
         except KeyboardInterrupt:
             now = ask(path, "DELETE", target)
+            same = "the same command without --again" if options.again else "the same command"
             print(
-                f"collectord: halted at {now['reached']} after {now['records']} records; the same command goes on",
+                f"collectord: halted at {now['reached']} after {now['records']} records; {same} goes on",
                 file=sys.stderr,
             )
             return INTERRUPTED
@@ -70,18 +73,24 @@ def _progress() -> Iterator[Callable[[dict[str, Any]], None]]:
         return
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),
         TaskProgressColumn(),
-        TextColumn("{task.fields[records]} records, {task.fields[rate]}, {task.fields[left]}"),
+        TextColumn("{task.fields[records]:,} records, {task.fields[pace]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("backfill", total=1.0, records=0, rate="", left="")
+    with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
+        task = bar.add_task("backfill", total=1.0, records=0, pace="")
+        said = ""
 
         def show(now: dict[str, Any]) -> None:
-            trouble = f" {now['error']}" if now.get("error") else ""
-            rate = f"{now.get('records_per_second') or 0:g}/s{trouble}"
-            left = "" if now.get("seconds_left") is None else f"{now['seconds_left']:.0f} s left"
-            fields = {"records": now["records"], "rate": rate, "left": left}
-            bar.update(task, completed=now["fraction"], description=f"at {now['reached']}", **fields)
+            nonlocal said
+            rate = f"{now.get('records_per_second') or 0:.0f}/s"
+            left = "" if now.get("seconds_left") is None else f", {tables.span(now['seconds_left'])} left"
+            # The place to the minute: on a terminal of 80 columns there must be room for a bar.
+            place = now["reached"][:16].replace("T", " ")
+            bar.update(task, completed=now["fraction"], description=place, records=now["records"], pace=rate + left)
+            trouble = now.get("error") or ""
+            if trouble and trouble != said:
+                bar.console.print(Text(f"{trouble}; tried again", style="red"))
+            said = trouble
 
         yield show

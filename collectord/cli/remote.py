@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -16,19 +17,33 @@ from collectord.config import find_socket
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
-
-    from rich.console import RenderableType
+    from collections.abc import Callable, Iterator
 
     from collectord.settings import Environment
 
 ANSWER_SECONDS = 15.0
 WATCH_SECONDS = 2.0
+SETTLE_SECONDS = 10.0
+LOOK_SECONDS = 0.2
+EXIT_USAGE = 2
 STATUS = "/api/v1/status"
+_AS_IT_WAS = (
+    "It runs with the files and credentials that the daemon has read: a changed file wants systemctl reload collectord,"
+    " a new credential systemctl restart collectord"
+)
+_WHY_STILL = {
+    "restart": _AS_IT_WAS,
+    "resume": _AS_IT_WAS,
+    "poll": "Where it only waits, it is tried now; where it was refused: collectord restart, when that is mended",
+}
 
 
 class Unanswered(Exception):
     """The daemon did not do what it was asked; the message says why and what to do."""
+
+
+class NotThere(Unanswered):
+    """There is no source of this name; the message says which there are."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -64,55 +79,107 @@ def ask(path: Path, method: str, target: str, body: object = None) -> Any:
 
 
 def status(options: argparse.Namespace, environment: Environment) -> int:
-    """`collectord status`."""
+    """`collectord status [SOURCE]`."""
+    look = partial(_status, find_socket(options.config, environment), options.source)
     if not options.watch:
-        return _show(options, environment, STATUS, tables.status)
-    if options.json or not sys.stdout.isatty():
-        while True:
-            if code := _show(options, environment, STATUS, tables.status):
-                return code
-            sys.stdout.flush()
-            time.sleep(WATCH_SECONDS)
-    path = find_socket(options.config, environment)
-
-    def screens() -> Iterator[RenderableType]:
-        while True:
-            try:
-                yield tables.of_status(ask(path, "GET", STATUS))
-            except Unanswered as error:  # a daemon that is started anew comes back
-                yield tables.trouble(str(error))
-            time.sleep(WATCH_SECONDS)
-
-    tables.watch(screens())
+        return _show(options, look, tables.status)
+    try:
+        if options.json or not sys.stdout.isatty():
+            while not (code := _show(options, look, tables.status)):
+                sys.stdout.flush()
+                time.sleep(WATCH_SECONDS)
+            return code
+        tables.watch(_screens(look))
+    except NotThere as error:
+        return _fail(error, EXIT_USAGE)
+    except KeyboardInterrupt:  # how else should it end
+        pass
     return 0
 
 
+def _status(path: Path, source: str | None) -> Any:
+    answer = ask(path, "GET", STATUS)
+    if source is not None:
+        answer["sources"] = [_source(answer, source)]
+    return answer
+
+
+def _source(answer: dict[str, Any], name: str) -> Any:
+    found = next((each for each in answer["sources"] if each["name"] == name), None)
+    if found is None:
+        names = ", ".join(each["name"] for each in answer["sources"]) or "none"
+        raise NotThere(f"there is no source {name}; there is: {names}")
+    return found
+
+
+def _screens(look: Callable[[], Any]) -> Iterator[dict[str, Any] | str]:
+    while True:
+        try:
+            yield look()
+        except NotThere:
+            raise
+        except Unanswered as error:  # a daemon that is started anew comes back
+            yield str(error)
+        time.sleep(WATCH_SECONDS)
+
+
 def health(options: argparse.Namespace, environment: Environment) -> int:
-    """`collectord health`."""
+    """`collectord health [SOURCE]`."""
+    path = find_socket(options.config, environment)
     query = "?" + urlencode({"source": options.source}) if options.source else ""
-    return _show(options, environment, f"/api/v1/health{query}", tables.health)
+
+    def look() -> Any:
+        answer = ask(path, "GET", f"/api/v1/health{query}")
+        if options.source and not (answer["open"] or answer["recent"]):  # no news, or no such source
+            _status(path, options.source)
+        return answer
+
+    return _show(options, look, tables.health)
 
 
 def act(options: argparse.Namespace, environment: Environment) -> int:
     """`collectord restart|pause|resume|poll SOURCE`."""
     target = f"/api/v1/collectors/1/sources/{quote(options.source, safe='')}/action/{options.action}"
+    path = find_socket(options.config, environment)
     try:
-        answer = ask(find_socket(options.config, environment), "POST", target)
+        ask(path, "POST", target)
+        source = _source(_status(path, None), options.source)
+        if options.action in {"restart", "resume"}:
+            source = _settled(path, source)
     except Unanswered as error:
-        print(f"collectord: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.source}: {answer['source']['state']['state']}")
+        return _fail(error)
+    state = source["state"]["state"]
+    print(f"{options.source}: {state}", flush=True)
+    if state == "Error" and options.action != "pause":
+        return _fail(Unanswered(f"{tables.trouble_of(source)}. {_WHY_STILL[options.action]}"))
+    if state == "Paused" and options.action == "poll":
+        return _fail(Unanswered(f"it is not polled: collectord resume {options.source}"))
     return 0
 
 
-def _show(options: argparse.Namespace, environment: Environment, target: str, table: Any) -> int:
+def _settled(path: Path, source: dict[str, Any]) -> dict[str, Any]:
+    """The source once it is known what came of its start, or after a while."""
+    ends_at = time.monotonic() + SETTLE_SECONDS
+    while source["state"]["state"] not in {"Collecting", "Error"} and time.monotonic() < ends_at:
+        time.sleep(LOOK_SECONDS)
+        source = _source(_status(path, None), source["name"])
+    return source
+
+
+def _show(options: argparse.Namespace, look: Callable[[], Any], table: Callable[[Any], None]) -> int:
     try:
-        answer = ask(find_socket(options.config, environment), "GET", target)
+        answer = look()
+    except NotThere as error:
+        return _fail(error, EXIT_USAGE)
     except Unanswered as error:
-        print(f"collectord: {error}", file=sys.stderr)
-        return 1
+        return _fail(error)
     if options.json:
         print(json.dumps(answer, indent=None if not sys.stdout.isatty() else 2))
     else:
         table(answer)
     return 0
+
+
+def _fail(error: Exception, code: int = 1) -> int:
+    print(f"collectord: {error}", file=sys.stderr)
+    return code

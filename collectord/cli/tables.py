@@ -3,74 +3,116 @@
 from __future__ import annotations
 
 import sys
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.console import RenderableType
-
+_WIDE = 110
+"""Columns of a terminal that takes the whole table of `status`."""
+_PIPE_WIDTH = 100_000
+_NEXT_STEPS = {
+    "ThirdPartyConfigError": "a new credential: systemctl restart collectord; a changed file: systemctl reload"
+    " collectord; mended at the vendor: collectord restart {name}",
+    "FirstPartyGenericError": "nothing, it is tried again by itself; at once: collectord restart SOURCE, any of them",
+}
+"""What an operator types; the event itself says what is the matter."""
 _STYLES = {"Collecting": "green", "Healthy": "green", "Error": "bold red", "Paused": "yellow", "Stopping": "yellow"}
 
 
 def _console() -> Console:
     # A pipe has no width; what reads it does not want our line breaks.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def status(answer: dict[str, Any]) -> None:
     """Sources and sinks."""
-    _console().print(of_status(answer))
+    console = _console()
+    console.print(of_status(answer, wide=console.width >= _WIDE))
 
 
-def watch(screens: Iterable[RenderableType]) -> None:
-    """Show one screen after another in the same place."""
-    with Live(console=_console(), auto_refresh=False, screen=True) as live:
-        for screen in screens:
-            live.update(screen, refresh=True)
+def watch(screens: Iterable[dict[str, Any] | str]) -> None:
+    """Show one answer after another in the same place; a text stands where there is none."""
+    console = _console()
+    with Live(console=console, auto_refresh=False, screen=True) as live:
+        for answer in screens:
+            head = Text(f"{time.strftime('%H:%M:%S', time.gmtime())} UTC, every two seconds; Ctrl-C ends", style="dim")
+            shown = _trouble(answer) if isinstance(answer, str) else of_status(answer, wide=console.width >= _WIDE)
+            live.update(Group(head, shown), refresh=True)
 
 
-def trouble(text: str) -> Text:
-    """What stands where an answer should."""
+def _trouble(text: str) -> Text:
     return Text(text, style="red")
 
 
-def of_status(answer: dict[str, Any]) -> Group:
-    """Sources and sinks, and what is the matter with them."""
+def of_status(answer: dict[str, Any], *, wide: bool) -> Group:
+    """Sources and sinks, and what is the matter with them; a narrow terminal gets fewer columns, and whole ones."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("SOURCE", "STREAM", "STATE", "LAG", "LAST SUCCESS", "NEXT POLL", "RECEIVED", "DELIVERED", "BACKLOG"):
-        table.add_column(name, justify="right" if name in {"LAG", "RECEIVED", "DELIVERED", "BACKLOG"} else "left")
+    for name in ("SOURCE", "STREAM"):
+        table.add_column(name, overflow="fold")
+    table.add_column("STATE", no_wrap=True)
+    names = ("LAG", "SUCCESS", "NEXT", *(("RECEIVED", "DELIVERED") if wide else ()), "BACKLOG")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     lines = []
     for source in answer["sources"]:
         for stream in source["streams"] or [{"name": "-", "state": source["state"]["state"]}]:
-            table.add_row(source["name"], stream["name"], _state(stream["state"]), *_figures(stream))
-        if info := source["state"].get("errorInfo"):
-            lines.append(trouble(f"{source['name']}: {source['state']['errorType']}: {info}"))
-    return Group(table, *lines, *map(_sink, answer["sinks"]))
+            figures = _figures(stream)
+            table.add_row(source["name"], stream["name"], _state(stream["state"]), *(figures[name] for name in names))
+        if trouble := trouble_of(source):
+            lines.append(_trouble(trouble))
+    events = sum(sum(each["health"].values()) for each in (*answer["sources"], *answer["sinks"]))
+    if events:
+        what = "1 health event is" if events == 1 else f"{events} health events are"
+        lines.append(Text(f"{what} open; what to do: collectord health", style="yellow"))
+    return Group(table, *map(_sink, answer["sinks"]), *lines)
+
+
+def trouble_of(source: dict[str, Any]) -> str:
+    """What is the matter with a source, in a line; empty: nothing."""
+    state = source["state"]
+    return f"{source['name']}: {state['errorType']}: {state['errorInfo']}" if state.get("errorInfo") else ""
 
 
 def _sink(sink: dict[str, Any]) -> Text:
     message = sink.get("error", {}).get("message", "")
-    waiting = f"{_size(sink['backlog_bytes'])} waiting, {sink['dead_letters']} dead letters"
+    room = f" of {_size(sink['buffer_bytes'])}" if sink.get("buffer_bytes") else ""
+    waiting = f"{_size(sink['backlog_bytes'])}{room} waiting, {sink['dead_letters']} dead letters"
     line = f"sink {sink['name']}: {sink['state']}, {waiting}"
     return Text(f"{line}{': ' if message else ''}{message}", style=_STYLES.get(sink["state"], ""))
 
 
-def _figures(stream: dict[str, Any]) -> list[str]:
-    lag = stream.get("lag_seconds")
-    return [
-        "-" if lag is None else f"{lag:.0f} s",
-        stream.get("last_success_at") or "-",
-        stream.get("next_poll_at") or "-",
-        str(stream.get("records_received", "-")),
-        str(stream.get("records_delivered", "-")),
-        str(stream.get("backlog_records", "-")),
-    ]
+def _figures(stream: dict[str, Any]) -> dict[str, str]:
+    lag, now = stream.get("lag_seconds"), time.time()
+    succeeded, due = (_seconds(stream.get(name)) for name in ("last_success_at", "next_poll_at"))
+    return {
+        "LAG": "-" if lag is None else span(lag),
+        "SUCCESS": "-" if succeeded is None else f"{span(now - succeeded)} ago",
+        "NEXT": "-" if due is None else f"in {span(due - now)}" if due > now else "now",
+        "RECEIVED": str(stream.get("records_received", "-")),
+        "DELIVERED": str(stream.get("records_delivered", "-")),
+        "BACKLOG": str(stream.get("backlog_records", "-")),
+    }
+
+
+def _seconds(moment: str | None) -> float | None:
+    return None if moment is None else datetime.fromisoformat(moment).timestamp()
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it."""
+    for unit, word in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {word}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def _state(state: str) -> Text:
@@ -90,16 +132,28 @@ def health(answer: dict[str, Any]) -> None:
     console = _console()
     if not answer["open"]:
         console.print(Text("All is well: no health event is open.", style="green"))
-    for heading, events in (("open", answer["open"]), ("recent", answer["recent"])):
-        for event in events:
-            resource, details = event["resourceIdentity"], event["details"]
-            where = " ".join([resource["type"].lower(), resource["name"], details.get("stream", "")]).strip()
-            closed = f" to {event['closedTime']}" if event["closedTime"] else ""
-            style = "dim" if heading == "recent" else "red" if event["severityLevel"] == "Error" else "yellow"
-            console.print(
-                Text(f"{event['eventTime']}{closed}  {event['eventName']}  {where}  x{event['count']}", style=style)
-            )
-            console.print(Text(f"    {details['description']}", style="dim" if heading == "recent" else ""))
+    for event in answer["open"]:
+        _event(console, event, "red" if event["severityLevel"] == "Error" else "yellow", "")
+    for event in answer["recent"]:
+        _event(console, event, "dim", "dim")
+
+
+def _event(console: Console, event: dict[str, Any], heading: str, style: str) -> None:
+    resource, details = event["resourceIdentity"], event["details"]
+    where = " ".join([resource["type"].lower(), resource["name"], details.get("stream", "")]).strip()
+    times = _to_second(event["eventTime"]) + (f" to {_to_second(event['closedTime'])}" if event["closedTime"] else "")
+    console.print(Text(f"{times}  {event['eventName']}  {where}  x{event['count']}", style=heading))
+    said = [details["description"]]
+    if details.get("errorInfo"):
+        said.append(f"In its own words: {details['errorInfo']}")
+    if not event["closedTime"] and event["eventName"] in _NEXT_STEPS:
+        said.append("Then: " + _NEXT_STEPS[event["eventName"]].format(name=resource["name"]))
+    for line in said:
+        console.print(Padding(Text(line, style=style), (0, 0, 0, 4), expand=False))
+
+
+def _to_second(moment: str) -> str:
+    return moment[:19] + "Z"
 
 
 def dead_letters(letters: list[dict[str, Any]]) -> None:
