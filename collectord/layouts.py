@@ -14,7 +14,7 @@ import msgspec
 from collectord.records import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from collectord.records import Metadata, Record
 
@@ -28,10 +28,15 @@ def batches(
     layout: Layout, records: Sequence[Record], metadata: Metadata, *, max_bytes: int, compress: bool
 ) -> list[Batch]:
     """Finish records as batches of at most `max_bytes` before compression; a single larger record goes alone."""
+    return pack(_LAYOUTS[layout](records, metadata), max_bytes=max_bytes, compress=compress)
+
+
+def pack(lines: Iterable[Line], *, max_bytes: int, compress: bool) -> list[Batch]:
+    """Finish lines, one a record, as batches; see `batches`."""
     finished = []
     parts: list[bytes | msgspec.Raw] = []
     size = 0
-    for line in _LAYOUTS[layout](records, metadata):
+    for line in lines:
         length = len(line[0]) + len(memoryview(line[1])) + len(line[2])
         if size + length > max_bytes and parts:
             finished.append(Batch.finish(b"".join(parts), len(parts) // 3, compress=compress))

@@ -9,16 +9,17 @@ from collectord.records import Metadata
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from collectord.settings import CollectorSettings, SourceConfig
+    from collectord.settings import CollectorSettings, SourceSettings
 
 
 def metadata_of(
-    collector: CollectorSettings, config: SourceConfig, stream: str, siem: Mapping[str, str], *, inventory: bool
+    collector: CollectorSettings, source: SourceSettings, stream: str, siem: Mapping[str, str], *, inventory: bool
 ) -> Metadata:
     """The metadata of one stream, but for the receipt time of each page.
 
     `siem` is what the source type says of its vendor; it is left out unless `_siemForward` is on.
     """
+    config = source.config
     forward = config.siem_forward
     return Metadata(
         collector=collector.name,
@@ -29,4 +30,5 @@ def metadata_of(
         siem=siem if forward else {},
         data_type="Inventory" if forward and inventory else None,
         fields={**collector.custom_fields, **config.custom_fields},
+        source_type=source.type,
     )

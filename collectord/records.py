@@ -96,6 +96,8 @@ class Metadata:
     data_type: str | None = None
     """`_siemDataType`; None as well when not forwarded."""
     fields: Mapping[str, str] = field(default_factory=dict)
+    source_type: str = ""
+    """As `schemaRef.type` has it; empty: nobody's source, collectord itself reports."""
 
 
 @dataclass(frozen=True, slots=True)

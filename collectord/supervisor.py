@@ -347,4 +347,4 @@ class Supervisor:
         assert self._collector is not None  # set by apply, before anything starts
         kind = self._types[settings.type]
         inventory = kind.streams[stream].inventory
-        return metadata_of(self._collector, settings.config, stream, kind.siem, inventory=inventory)
+        return metadata_of(self._collector, settings, stream, kind.siem, inventory=inventory)

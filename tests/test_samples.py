@@ -12,15 +12,21 @@ from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from collectord.config import Configuration, load
-from collectord.settings import DaemonSettings, Environment, SourceConfig, SourceOptions
+from collectord.settings import DaemonSettings, Environment, SinkSettings, SourceConfig, SourceOptions
+from collectord.settings.sinks import AnySinkSettings
+from collectord.sinks import SINK_TYPES
 from collectord.sources import SOURCE_TYPES
 
 CONFIG = Path(__file__).parent.parent / "config"
-SAMPLES = sorted(CONFIG.rglob("*.yaml"))
+SAMPLES = [CONFIG / "collectord.yaml", *sorted(CONFIG.glob("sources.d/*.yaml"))]
+SINK_SAMPLES = sorted(CONFIG.glob("sinks/*.yaml"))
 DEFAULT = re.compile(r"^( *)# (\w+:.*)$", re.MULTILINE)
 REFERENCE = (CONFIG / "README.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \| (.*) \|$", re.MULTILINE)
 SECTIONS = {name: f"config, {name}" for name in SOURCE_TYPES}
+SINKS: dict[str, type[SinkSettings]] = {
+    get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(AnySinkSettings)[0])
+}
 NO_MEANING = {"Netskope": {"overlap", "page_size"}}
 
 
@@ -60,7 +66,7 @@ def test_commented_lines_are_the_defaults(tmp_path, sample):
     assert with_defaults.daemon.model_copy(update=moved) == plain.daemon
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=name_of)
+@pytest.mark.parametrize("sample", [*SAMPLES, *SINK_SAMPLES], ids=name_of)
 def test_samples_keep_their_form(sample):
     for line in sample.read_text(encoding="utf-8").splitlines():
         assert len(line) <= 120
@@ -88,9 +94,34 @@ def test_samples_of_sources_show_every_option(sample):
 def test_the_sample_of_the_daemon_shows_every_option():
     sections: list[Any] = [field.annotation for field in DaemonSettings.model_fields.values()]
     expected = options_of(DaemonSettings).union(*(options_of(section) for section in sections if is_model(section)))
-    sink = get_args(DaemonSettings.model_fields["sinks"].annotation)[1]
     shown = keys_of((CONFIG / "collectord.yaml").read_text(encoding="utf-8"))
-    assert shown == expected | options_of(sink) | {"default"}
+    assert shown == expected | options_of(SINKS["http"]) | {"default"}
+
+
+def load_sink(path: Path, text: str) -> SinkSettings:
+    path.mkdir()
+    (path / "sources.d").mkdir()
+    for name in re.findall(r"\$\{credential:(\w+)\}", text):
+        (path / name).write_text(f"the-{name}")
+    (path / "collectord.yaml").write_text(f"state: {{directory: /var/lib/collectord}}\n{text}", encoding="utf-8")
+    (path / "collectord.yaml").chmod(0o600)
+    configuration = load(path / "collectord.yaml", Environment(credentials_directory=str(path)))
+    assert [warning for warning in configuration.warnings if warning.place != "sources"] == []
+    return configuration.daemon.sinks["default"]
+
+
+@pytest.mark.parametrize("sample", SINK_SAMPLES, ids=name_of)
+def test_samples_of_sinks_load_and_show_every_option_with_its_default(tmp_path, sample):
+    text = sample.read_text(encoding="utf-8")
+    plain = load_sink(tmp_path / "plain", text)
+    assert plain.type == sample.stem
+    assert keys_of(text) == options_of(type(plain)) | {"sinks", "default"}
+    assert DEFAULT.search(text)
+    assert load_sink(tmp_path / "with_defaults", DEFAULT.sub(r"\1\2", text)) == plain
+
+
+def test_there_is_a_sample_for_every_type_of_sink():
+    assert {sample.stem for sample in SINK_SAMPLES} | {"http"} == SINK_TYPES.keys() == SINKS.keys()
 
 
 # ------------------------------------------------------------------------------------------------ reference
@@ -128,9 +159,23 @@ def reference() -> dict[str, dict[str, str]]:
     }
 
 
+def is_same_for_all(name: str) -> bool:
+    common = SinkSettings.model_fields.get(name)
+    if common is None or name == "type":
+        return False
+    return all(model.model_fields[name].default == common.default for model in SINKS.values())
+
+
 def expected_options() -> Iterator[tuple[str, str, FieldInfo]]:
     for name, field in options(DaemonSettings, ""):
-        yield ("A sink of type http" if name.startswith("sinks.") else "collectord.yaml"), name, field
+        yield "collectord.yaml", name, field
+    for name, field in options(SinkSettings, "sinks.NAME."):
+        if is_same_for_all(name.split(".")[2]):
+            yield "A sink of every type", name, field
+    for kind, model in SINKS.items():
+        for name, field in options(model, "sinks.NAME."):
+            if not is_same_for_all(name.split(".")[2]):
+                yield f"A sink of type {kind}", name, field
     for name, field in options(SourceConfig, "config."):
         yield "Under config, every type", name, field
     for kind, row in SOURCE_TYPES.items():

@@ -74,7 +74,7 @@ async def _preview(configuration: Configuration, settings: SourceSettings, strea
         if settings.config.filters:
             records = Rules(settings.config.filters, settings.config.hashAlgorithm).apply(records)
         common = kind.streams[name]
-        metadata = metadata_of(daemon.collector, settings.config, name, kind.siem, inventory=common.inventory)
+        metadata = metadata_of(daemon.collector, settings, name, kind.siem, inventory=common.inventory)
         sink = next(iter(settings.options.sinks or daemon.sinks))
         finished = open_sink(daemon.sinks[sink], session).encode(
             records, replace(metadata, receipt_ms=time.time_ns() // 1_000_000)

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 
 from collectord.config.references import MIN_SECRET_CHARACTERS
-from collectord.config.wording import Part, Place, Report, did_you_mean
+from collectord.config.wording import Part, Place, Report, did_you_mean, members
 from collectord.rules import fault_of
 from collectord.settings import DaemonSettings, SourceConfig, SourceOptions, is_loopback, parse_url
 from collectord.source import SourceType
@@ -139,7 +139,7 @@ def _secret_strings(annotation: Any, raw: Any, steps: Place) -> Iterator[tuple[P
         for name, value in raw.items() if isinstance(raw, Mapping) else ():
             yield from _secret_strings(get_args(annotation)[1], value, (*steps, name))
     else:
-        for member in get_args(annotation):
+        for member in members(annotation, raw):
             yield from _secret_strings(member, raw, steps)
 
 

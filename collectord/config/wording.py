@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, get_args, get_origin
 
@@ -23,6 +23,7 @@ _NAME = re.compile(r"[\w.\-]{1,64}")
 _KIND = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
 _REASONS = {
     "missing": "is missing",
+    "union_tag_not_found": "is missing",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "finite_number": "must be a number",
@@ -40,6 +41,9 @@ _REASONS = {
     "string_too_long": "must have at most {max_length} characters",
     "too_long": "must hold at most {max_length} items",
 }
+_NO_MEMBER = {"union_tag_not_found", "union_tag_invalid"}
+_WHOLE = {"missing", *_NO_MEMBER}
+"""What is wrong with a mapping as a whole."""
 _WRONG_KIND = {
     "dict_type": "must be a mapping of names to values",
     "list_type": "must be a list",
@@ -129,7 +133,7 @@ def validate(model: type[M], part: Part, report: Report, *, salvage: bool = Fals
     for detail in details:
         steps = _steps(detail, part.raw)
         if part.at(steps) not in report.unresolved and not (detail["type"] == "too_short" and detail["input"]):
-            report.fault(part.at(steps), _reason(detail, model, steps, part.elsewhere))
+            report.fault(part.at(steps), _reason(detail, model, steps, part))
     return _salvage(model, part.raw) if salvage else None
 
 
@@ -139,7 +143,7 @@ def _salvage(model: type[M], raw: Any) -> M | None:
             return model.model_validate(raw)
         except ValidationError as error:
             details = error.errors(include_url=False)
-        places = [_steps(detail, raw)[: -1 if detail["type"] == "missing" else None] for detail in details]
+        places = [_steps(detail, raw)[: -1 if detail["type"] in _WHOLE else None] for detail in details]
         raw = _without(raw, [place for place in places if place])
     return None
 
@@ -155,6 +159,7 @@ def _without(raw: Any, places: Collection[Place]) -> Any:
 
 def _steps(detail: ErrorDetails, raw: Any) -> Place:
     # pydantic's own path also names members of unions and "[key]"; what does not lead through the document is left out.
+    # Where it cannot tell which member is meant, the fault is that of `type`, which tells.
     steps: Place = ()
     for position, step in enumerate(detail["loc"]):
         if step in raw if isinstance(raw, Mapping) else isinstance(raw, list) and isinstance(step, int):
@@ -162,16 +167,18 @@ def _steps(detail: ErrorDetails, raw: Any) -> Place:
         elif detail["type"] != "missing" or position != len(detail["loc"]) - 1:
             continue
         steps += (step,)
-    return steps
+    return (*steps, "type") if detail["type"] in _NO_MEMBER else steps
 
 
-def _reason(detail: ErrorDetails, model: type[BaseModel], steps: Place, elsewhere: Mapping[str, str]) -> str:
+def _reason(detail: ErrorDetails, model: type[BaseModel], steps: Place, part: Part) -> str:
     kind, context, given = detail["type"], detail.get("ctx", {}), detail["input"]
     about = "as a name, it " if detail["loc"][-1:] == ("[key]",) else ""
     if kind == "extra_forbidden":
-        return unknown(str(steps[-1]), _names(model, steps[:-1]), elsewhere if len(steps) == 1 else {})
-    if kind == "literal_error":
-        options = re.findall(r"'([^']*)'", context["expected"])
+        known = _names(model, part.raw, steps[:-1])
+        return unknown(str(steps[-1]), known, part.elsewhere if len(steps) == 1 else {})
+    if kind in {"literal_error", "union_tag_invalid"}:
+        options = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+        given = context.get("tag", given)
         return f"must be {_either(options)}{did_you_mean(given, options) if isinstance(given, str) else ''}"
     if kind == "value_error":
         return about + str(context["error"])
@@ -192,13 +199,21 @@ def _either(options: list[str]) -> str:
     return options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
 
 
-def _names(annotation: Any, steps: Place) -> set[str]:
-    """The names that a model knows at a place within it."""
+def _names(annotation: Any, raw: Any, steps: Place) -> set[str]:
+    """The names that a model knows at a place within it; `raw` is what is to become the model."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not steps:
             return set(annotation.model_fields)
         inner = annotation.model_fields.get(str(steps[0]))
-        return _names(inner.annotation, steps[1:]) if inner else set()
+        return _names(inner.annotation, raw[steps[0]], steps[1:]) if inner else set()
     if get_origin(annotation) in {dict, tuple}:
-        return _names(get_args(annotation)[1 if get_origin(annotation) is dict else 0], steps[1:])
-    return set().union(*(_names(member, steps) for member in get_args(annotation)))
+        return _names(get_args(annotation)[1 if get_origin(annotation) is dict else 0], raw[steps[0]], steps[1:])
+    return set().union(*(_names(member, raw, steps) for member in members(annotation, raw)))
+
+
+def members(annotation: Any, raw: Any) -> Iterator[Any]:
+    """What the value may be of the types in a union; of models that say their `type`, that which has the value's."""
+    for member in get_args(annotation):
+        field = member.model_fields.get("type") if isinstance(member, type) and issubclass(member, BaseModel) else None
+        if field is None or not isinstance(raw, Mapping) or raw.get("type") in get_args(field.annotation):
+            yield member

@@ -5,21 +5,13 @@ Models are frozen and compare by value, secrets included, so that a reload can t
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    SerializeAsAny,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, SerializeAsAny, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from collectord.settings import notation
+from collectord.settings.model import Duration, Model, Name, RetryPolicy, Size, Then, check_growth
 from collectord.settings.notation import (
     DAY,
     HOUR,
@@ -30,12 +22,39 @@ from collectord.settings.notation import (
     parse_size,
     parse_url,
 )
+from collectord.settings.sinks import (
+    AnySinkSettings,
+    ElasticsearchSinkSettings,
+    HttpSinkSettings,
+    SinkSettings,
+    SplunkHecSinkSettings,
+    SumoLogicSinkSettings,
+)
 
-__all__ = ["DAY", "HOUR", "MINUTE", "is_loopback", "parse_duration", "parse_origin", "parse_size", "parse_url"]
+__all__ = [
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "Duration",
+    "ElasticsearchSinkSettings",
+    "HttpSinkSettings",
+    "Model",
+    "Name",
+    "RetryPolicy",
+    "SinkSettings",
+    "Size",
+    "SplunkHecSinkSettings",
+    "SumoLogicSinkSettings",
+    "Then",
+    "is_loopback",
+    "parse_duration",
+    "parse_origin",
+    "parse_size",
+    "parse_url",
+]
 
 SIEM_FORWARD = "_siemForward"
 MAX_FIELDS = 10
-_OURS = {"content-encoding", "content-length", "content-type", "host", "idempotency-key", "transfer-encoding"}
 
 
 def _check_fields(fields: dict[str, str | bool]) -> dict[str, str | bool]:
@@ -50,20 +69,6 @@ def _check_fields(fields: dict[str, str | bool]) -> dict[str, str | bool]:
     return fields
 
 
-def _check_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-    for name in headers:
-        if name.lower() in _OURS:
-            raise ValueError(f"{name} is set by collectord itself")
-    return headers
-
-
-def _check_http_url(url: SecretStr) -> SecretStr:
-    parts = parse_url(url.get_secret_value())
-    if parts.scheme not in {"http", "https"} or parts.fragment:
-        raise ValueError("must be a URL that begins with https:// or http://, without a # part")
-    return url
-
-
 def _check_proxy(url: SecretStr) -> SecretStr:
     parts = parse_url(url.get_secret_value())
     if parts.scheme not in {"http", "https"} or parts.path.rstrip("/") or parts.query or parts.fragment:
@@ -71,55 +76,10 @@ def _check_proxy(url: SecretStr) -> SecretStr:
     return url
 
 
-def _check_growth(initial: float, longest: float, then: float | Literal["quit"] | None) -> None:
-    if initial > longest:
-        raise ValueError("initial must not be longer than max")
-    if then == 0:
-        raise ValueError("then must be longer than 0s")
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-"""Seconds."""
-Size = Annotated[int, BeforeValidator(parse_size)]
-"""Bytes."""
-Then = Annotated[float | Literal["quit"], BeforeValidator(notation.parse_then)]
-"""Seconds between attempts after the window, or `quit`: stop until restarted."""
-Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(notation.parse_name)]
 Category = Annotated[str, Field(max_length=1024), AfterValidator(lambda text: notation.parse_name(text) or None)]
 FieldName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(notation.parse_name)]
 FieldValue = Annotated[str | bool, BeforeValidator(notation.parse_field)]
 Fields = Annotated[dict[FieldName, FieldValue], AfterValidator(_check_fields)]
-HeaderName = Annotated[str, AfterValidator(notation.parse_header)]
-
-
-class Model(BaseModel):
-    """Strict about names, silent about values: pydantic's own error text would print a mistyped secret."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True, val_json_bytes="utf8"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, data: Any) -> Any:
-        # A name that is not known stays, so that it is refused.
-        if not isinstance(data, dict):
-            return data
-        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
-
-
-class RetryPolicy(Model):
-    """How long to wait after a failure: growing from `initial` to `max`, for `window`, then at the pace of `then`."""
-
-    initial: Duration = Field(1.0, gt=0)
-    max: Duration = 5 * MINUTE
-    window: Duration = 90 * MINUTE
-    then: Then = Field(HOUR, union_mode="left_to_right")
-
-    @model_validator(mode="after")
-    def _grows(self) -> RetryPolicy:
-        _check_growth(self.initial, self.max, self.then)
-        return self
 
 
 class SourceRetry(Model):
@@ -134,7 +94,7 @@ class SourceRetry(Model):
     def _grows(self) -> SourceRetry:
         default = RetryPolicy()
         initial = default.initial if self.initial is None else self.initial
-        _check_growth(initial, default.max if self.max is None else self.max, self.then)
+        check_growth(initial, default.max if self.max is None else self.max, self.then)
         return self
 
     def policy(self, after_window: float | Literal["quit"]) -> RetryPolicy:
@@ -147,7 +107,7 @@ class CollectorSettings(Model):
 
     name: Name = "collectord"
     category: Category | None = None
-    fields: Fields = {}
+    fields: Fields = Field({})
 
     @property
     def custom_fields(self) -> dict[str, str]:
@@ -159,35 +119,6 @@ class StateSettings(Model):
     """Where the state store lies; None: `$STATE_DIRECTORY`."""
 
     directory: str | None = Field(None, min_length=1)
-
-
-class HttpSinkSettings(Model):
-    """An HTTP endpoint that takes NDJSON."""
-
-    type: Literal["http"]
-    url: Annotated[SecretStr, AfterValidator(_check_http_url)]
-    """A secret, since an ingest URL often holds its key."""
-    headers: Annotated[dict[HeaderName, SecretStr], AfterValidator(_check_headers)] = {}
-    compression: Literal["gzip", "none"] = "gzip"
-    layout: Literal["envelope", "flat", "raw"] = "envelope"
-    max_batch_bytes: Size = Field(2**20, ge=1024)
-    """Before compression."""
-    buffer_bytes: Size = Field(2**30, ge=2**16)
-    """How much may wait on disk; then polling waits."""
-    timeout: Duration = Field(MINUTE, gt=0)
-    """For one attempt, from connecting to the last byte of the answer."""
-    ca_file: str | None = Field(None, min_length=1)
-    """Certificates to trust instead of the system's: a path in the file, the PEM text itself once loaded."""
-    retry: RetryPolicy = RetryPolicy()
-
-    @model_validator(mode="after")
-    def _room_for_a_batch(self) -> HttpSinkSettings:
-        if self.buffer_bytes < self.max_batch_bytes:
-            raise ValueError("buffer_bytes must not be smaller than max_batch_bytes")
-        return self
-
-
-SinkSettings = HttpSinkSettings
 
 
 class ManagementSettings(Model):
@@ -228,7 +159,7 @@ class DaemonSettings(Model):
     sources: str = Field("sources.d", min_length=1)
     """Folder of source files, relative to this file."""
     state: StateSettings = StateSettings()
-    sinks: dict[Name, SinkSettings] = {}
+    sinks: dict[Name, AnySinkSettings] = Field({})
     """By name; at least one, which is checked where the file is read."""
     management: ManagementSettings = ManagementSettings()
     health_events: HealthEventSettings = HealthEventSettings()
@@ -262,7 +193,7 @@ class SourceConfig(Model):
     name: Name
     description: str | None = None
     category: Category | None = None
-    fields: Fields = {}
+    fields: Fields = Field({})
     """Custom fields, and the switch `_siemForward`."""
     filters: tuple[FilterSettings, ...] = Field((), max_length=100)
     hashAlgorithm: Annotated[Literal["MD5", "SHA-256"], BeforeValidator(notation.upper)] = "MD5"  # noqa: N815  Sumo's spelling
@@ -303,7 +234,7 @@ class SourceOptions(Model):
     """Certificates to trust instead of the system's: a path in the file, the PEM text itself once loaded."""
     start: Annotated[float | str, BeforeValidator(notation.parse_start)] | None = None
     """How far back the first poll reaches: seconds, or an RFC 3339 time in UTC; None: the vendor's default."""
-    intervals: dict[str, Annotated[Duration, Field(gt=0)]] = {}
+    intervals: dict[str, Annotated[Duration, Field(gt=0)]] = Field({})
     overlap: Duration | None = None
     retry: SourceRetry = SourceRetry()
     page_size: int | None = Field(None, ge=1)

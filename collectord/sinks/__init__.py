@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from collectord.sinks.elasticsearch import ElasticsearchSink
 from collectord.sinks.http import HttpSink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from aiohttp import ClientSession
 
     from collectord.settings import SinkSettings
     from collectord.sink import Sink
 
-SINK_TYPES = {"http": HttpSink}
+SINK_TYPES: Mapping[str, Callable[[Any, ClientSession], Sink]] = {
+    "http": HttpSink,
+    "elasticsearch": ElasticsearchSink,
+}
+"""By the `type` of its settings."""
 
 
 def open_sink(settings: SinkSettings, session: ClientSession) -> Sink:

@@ -199,7 +199,7 @@ class Rig:
         self.statuses.setdefault(name, []).append(status)
         metadata = metadata_of(
             CollectorSettings(),
-            settings(self.simulator.base_url).config,
+            settings(self.simulator.base_url),
             name,
             SOURCE_TYPE.siem,
             inventory=SOURCE_TYPE.streams[name].inventory,

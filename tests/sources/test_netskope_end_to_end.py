@@ -87,7 +87,7 @@ class Rig:
             Collector(
                 StreamKey("netskope-prod", name),
                 stream,
-                metadata_of(CollectorSettings(), settings.config, name, NETSKOPE.siem, inventory=False),
+                metadata_of(CollectorSettings(), settings, name, NETSKOPE.siem, inventory=False),
                 StreamStatus(name, interval, State.INITIALIZED),
                 around,
             )
