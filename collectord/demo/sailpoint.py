@@ -131,6 +131,10 @@ class SailPointSimulator(Simulator):
         self._prerendered = PrerenderedEvents(rendering, self._objects, self.now_ms() - _HALF_A_DAY_MS)
         self.issued_count["events"] += total
 
+    def meet_anew(self) -> None:
+        super().meet_anew()
+        self._rates.meet_anew()
+
     def in_order(self, stream: str) -> Sequence[str] | None:
         if stream == "events" and self._is_ordered and self.knobs.sorts_by_id:
             return [row.key for row in self.index.rows]

@@ -35,6 +35,10 @@ class SailPointRates:
             return str(max(1, math.ceil(self._reset_at - now)))
         return self._knobs.retry_after
 
+    def meet_anew(self) -> None:
+        """A client that died does not know what it asked for before; the limits themselves stay as they are."""
+        self._arrivals.clear()
+
     def complaint(self, client: str, version: str, at: float) -> str:
         """What SailPoint may still take, and a calm client does not do."""
         arrivals = self._arrivals[client, version]

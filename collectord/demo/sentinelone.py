@@ -123,6 +123,10 @@ class SentinelOneSimulator(Simulator):
         """Refuse every cursor that was given until now."""
         self._cursors.forget(self.now())
 
+    def meet_anew(self) -> None:
+        super().meet_anew()
+        self._rates.meet_anew()
+
     def in_order(self, stream: str) -> Sequence[str] | None:
         if stream in self._disordered:
             return None

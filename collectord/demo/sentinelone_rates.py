@@ -29,6 +29,10 @@ class SentinelOneRates:
         bucket.limit = limit
         return (bucket,)
 
+    def meet_anew(self) -> None:
+        """A client that died does not know what it asked for before; the limits themselves stay as they are."""
+        self._arrivals.clear()
+
     def complaints(self, call: Call, in_flight: Sequence[Call]) -> Iterator[str]:
         """What the console would take, and a calm client does not do."""
         if sum(other.path == call.path for other in in_flight) > 1:

@@ -178,7 +178,7 @@ class Simulator(Served, ABC):
         return int(self.now() * 1000)
 
     def meet_anew(self) -> None:
-        """The client died and comes back: it does not know what its predecessor was told to wait."""
+        """The client died and comes back: it does not know what its predecessor was told, or asked for."""
         self._waits.forget()
 
     def record_issued(self, stream: str, record_id: str, payload: bytes) -> None:
