@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from isal import isal_zlib
+
 from collectord.backlog import Entry, checksum_of
 from collectord.health import iso
 from collectord.outbox import StreamKey
@@ -57,6 +59,15 @@ class DeadLetters:
         shown = _about(about)
         key = StreamKey(shown["source"], shown["stream"])
         return DeadLetter(shown, key, Batch(id_, shown["records"], body, encoding), crc)
+
+    async def records(self, id_: str) -> tuple[Mapping[str, Any], list[str]]:
+        """One as the API shows it, and its records as text; raises KeyError, or Damaged when they cannot be read."""
+        letter = await self.get(id_)
+        try:
+            lines = letter.batch.lines()
+        except (OSError, EOFError, isal_zlib.error):  # type: ignore[misc]  # its stub does not say that it is one
+            raise Damaged from None
+        return letter.about, lines.decode("utf-8", "replace").splitlines()
 
     async def retry(self, id_: str) -> None:
         """Let it wait for its sink once more, under the same key; raises KeyError, or Damaged."""

@@ -143,14 +143,23 @@ def act_on_letters(options: argparse.Namespace, environment: Environment) -> int
         ids = _ids(path, options)
         if options.action == "drop" and ids:
             _be_sure(f"Forget {len(ids)} dead letters for good?", options)
-        for id_ in ids:
-            target = f"{_LETTERS}/{quote(id_, safe='')}"
-            method, target = ("DELETE", target) if options.action == "drop" else ("POST", f"{target}/retry")
-            ask(path, method, target)
+        done = sum(_act(path, options.action, id_) for id_ in ids)
     except (Unanswered, WrongUsage) as error:
         return fail(error)
-    print(f"{len(ids)} {'dropped' if options.action == 'drop' else 'wait to be delivered again'}")
-    return 0
+    print(f"{done} {'dropped' if options.action == 'drop' else 'wait to be delivered again'}")
+    return 0 if done == len(ids) else EXIT_FAILED
+
+
+def _act(path: Path, action: str, id_: str) -> bool:
+    """Retry or drop one; one that cannot be does not hold up the others."""
+    target = f"{_LETTERS}/{quote(id_, safe='')}"
+    method, target = ("DELETE", target) if action == "drop" else ("POST", f"{target}/retry")
+    try:
+        ask(path, method, target)
+    except Unanswered as error:
+        fail(error)
+        return False
+    return True
 
 
 def _ids(path: Path, options: argparse.Namespace) -> list[str]:

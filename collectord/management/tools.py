@@ -146,11 +146,14 @@ class _Letters:
         return answer({"dead_letters": await self._letters.listed()})
 
     async def get(self, request: web.Request) -> web.Response:
+        id_ = request.match_info["id"]
         try:
-            letter = await self._letters.get(request.match_info["id"])
+            about, lines = await self._letters.records(id_)
         except KeyError as error:
             raise _no_letter(error) from None
-        return answer({**letter.about, "lines": letter.batch.lines().decode("utf-8", "replace").splitlines()})
+        except Damaged:
+            raise _damaged(id_, "and cannot be read") from None
+        return answer({**about, "lines": lines})
 
     async def retry(self, request: web.Request) -> web.Response:
         id_ = request.match_info["id"]
@@ -164,8 +167,7 @@ class _Letters:
         except KeyError as error:
             raise _no_letter(error) from None
         except Damaged:
-            message = f"the bytes of {id_} were damaged on disk: look at them (show), then drop them"
-            raise ApiError(409, message, "Damaged") from None
+            raise _damaged(id_, "and are not sent any more") from None
         return answer({"id": id_})
 
     async def drop(self, request: web.Request) -> web.Response:
@@ -178,6 +180,14 @@ class _Letters:
 
 def _no_letter(error: KeyError) -> ApiError:
     return ApiError(404, f"there is no dead letter {error.args[0]}; see the list", "notfound")
+
+
+def _damaged(id_: str, so: str) -> ApiError:
+    message = (
+        f"the bytes of {id_} were damaged on disk {so}: collectord dead-letters drop {id_} forgets them, and collectord"
+        " backfill collects the records anew"
+    )
+    return ApiError(409, message, "Damaged")
 
 
 def _check_ready(plant: Plant) -> None:

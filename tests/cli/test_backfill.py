@@ -202,3 +202,25 @@ def test_refuses_what_cannot_be_and_says_why(site, words, said):
     eventually(lambda: daemon.stream("prod").get("last_success_at"))
     done = site.command("backfill", "prod", *words)
     assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+def test_waits_while_the_sink_is_away_and_its_buffer_is_full_and_then_goes_on(site):
+    site.allowed.append("cannot be reached|broke the connection off|StreamSilent")
+    tenant = site.okta()
+    wanted = site.call(tenant.issue, 300, age_seconds=2 * DAY)
+    configure(site, tenant, "Okta", {"domain": "acme.okta.com", "apiKey": "${credential:okta}"}, page_size=10)
+    site.configure(sink={"buffer_bytes": 65_536, "max_batch_bytes": 16_384, "compression": "none"})
+    daemon = site.start()
+    eventually(lambda: daemon.stream("prod").get("last_success_at"))
+    site.call_async(site.sink.go_down)
+    process = begin(site, daemon)
+    eventually(lambda: "is full" in json.dumps(past(daemon, "events")), what=lambda: past(daemon, "events"))
+    halfway = past(daemon, "events")
+    assert halfway["state"] == "Collecting"
+    assert 0 < halfway["records"] < len(wanted)
+    assert daemon.sink()["backlog_bytes"] <= 65_536
+    site.call_async(site.sink.come_back)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"{len(wanted)} records" in said
+    eventually(lambda: sorted(delivered(site)) == sorted(wanted))

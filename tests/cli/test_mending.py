@@ -1,6 +1,8 @@
 """`checkpoint` and `dead-letters`: what is saved, looked at and changed by whoever knows why."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -107,3 +109,65 @@ class TestDeadLetters:
     def test_want_to_be_named(self, site, letter):
         site.vendors.clear()
         assert site.command("dead-letters", "retry").returncode == 2
+
+    def test_that_the_sink_still_refuses_come_back(self, site, letter):
+        assert site.command("dead-letters", "retry", letter).returncode == 0
+        site.vendors.clear()
+        eventually(lambda: self.daemon.sink()["dead_letters"] == 1 and self.daemon.sink()["backlog_bytes"] == 0)
+        (again,) = json.loads(site.command("dead-letters", "list", "--json").stdout)["dead_letters"]
+        assert again["id"] == letter
+
+    def test_whose_bytes_were_damaged_say_so_and_can_be_dropped_alone(self, site, letter):
+        site.vendors.clear()
+        self.daemon.stop()
+        with closing(sqlite3.connect(site.state / "state.db")) as database, database:
+            (body,) = database.execute("SELECT body FROM dead_letter").fetchone()
+            middle = len(body) // 2
+            body = body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1 :]
+            database.execute("UPDATE dead_letter SET body = ?", (body,))
+        site.sink.knobs.poison = b""
+        self.daemon = site.start()
+        for action in ("show", "retry"):
+            done = site.command("dead-letters", action, letter)
+            assert (done.returncode, "damaged on disk" in done.stderr) == (1, True), action
+            assert f"collectord dead-letters drop {letter}" in done.stderr
+        assert self.daemon.sink()["dead_letters"] == 1
+        assert site.command("dead-letters", "drop", letter, "--yes").returncode == 0
+        assert self.daemon.sink()["dead_letters"] == 0
+
+    def test_whose_sink_is_gone_wait_until_it_is_back(self, site, letter):
+        site.vendors.clear()
+        site.sink.knobs.poison = b""
+        site.configure(sinks={"other": site.sink_settings(site.sink)})
+        self.daemon.reload()
+        eventually(lambda: self.daemon.status()["sinks"][0]["name"] == "other")
+        assert letter in site.command("dead-letters", "list").stdout
+        done = site.command("dead-letters", "retry", letter)
+        assert (done.returncode, "there is no sink default now" in done.stderr) == (1, True)
+        site.configure()
+        self.daemon.reload()
+        eventually(lambda: self.daemon.status()["sinks"][0]["name"] == "default")
+        assert site.command("dead-letters", "retry", letter).returncode == 0
+        eventually(lambda: self.poison in self._delivered(site))
+        assert self.daemon.sink()["dead_letters"] == 0
+
+    def test_whose_sink_is_gone_can_be_dropped(self, site, letter):
+        site.vendors.clear()
+        site.configure(sinks={"other": site.sink_settings(site.sink)})
+        self.daemon.reload()
+        eventually(lambda: self.daemon.status()["sinks"][0]["name"] == "other")
+        assert site.command("dead-letters", "drop", "--all", "--yes").returncode == 0
+        assert "There are no dead letters" in site.command("dead-letters", "list").stdout
+
+    def test_one_that_cannot_be_retried_does_not_hold_up_the_others(self, site, letter):
+        site.vendors.clear()
+        site.sink.knobs.poison = b""
+        done = site.command("dead-letters", "retry", "0" * 32, letter)
+        assert done.returncode == 1
+        assert "1 wait to be delivered again" in done.stdout
+        assert f"there is no dead letter {'0' * 32}" in done.stderr
+        eventually(lambda: self.poison in self._delivered(site))
+
+    @staticmethod
+    def _delivered(site):
+        return site.call(lambda: [each.id for feed in site.sink.records.values() for each in feed])
