@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from aiohttp import ClientTimeout
+from pydantic import SecretStr
 from yarl import URL
 
 from collectord.client import retry_after, tls_context
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collectord.settings import SinkSettings
 
 _SMALLEST_BATCH_BYTES = 16384
+_WHOLE_BYTES = 2**20  # larger bodies go out in pieces, so that others have their turn
 _LOOKS_RANDOM_CHARACTERS = 20  # of a part of a path
 _REFUSAL_BYTES = 4096
 """Of a refusal we look at its beginning only."""
@@ -57,7 +60,7 @@ class Endpoint:
         self._tls: ssl.SSLContext | bool = tls_context(settings.ca_file) if settings.ca_file else True
         self._timeout = ClientTimeout(total=settings.timeout, sock_connect=min(10.0, settings.timeout))
         self._seconds = settings.timeout
-        self._secrets = sorted(_secrets(self.url, headers.values()), key=len, reverse=True)
+        self._secrets = sorted(_secrets(settings, self.url, headers.values()), key=len, reverse=True)
 
     @property
     def host(self) -> str:
@@ -76,7 +79,7 @@ class Endpoint:
             async with self._session.request(
                 method,
                 url or self.url,
-                data=body or None,
+                data=BytesIO(body) if len(body) > _WHOLE_BYTES else body or None,
                 headers={**headers, **self._headers},
                 allow_redirects=False,
                 timeout=self._timeout,
@@ -111,11 +114,13 @@ async def _read(answer: ClientResponse, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _secrets(url: URL, headers: Iterable[str]) -> Iterator[bytes]:
+def _secrets(settings: SinkSettings, url: URL, headers: Iterable[str]) -> Iterator[bytes]:
     """What could be one, in the forms in which an answer might repeat it."""
     keys = [part for part in url.raw_parts if len(part) >= _LOOKS_RANDOM_CHARACTERS]
-    for value in (*keys, url.raw_query_string, url.password or "", *url.query.values(), *headers):
-        for text in (value, value.rpartition(" ")[2]):
+    of_url = (*keys, url.raw_query_string, url.password or "", *url.query.values())
+    options = (value.get_secret_value() for name, value in settings if isinstance(value, SecretStr) and name != "url")
+    for value in (*of_url, *headers, *options):
+        for text in (value, value.rpartition(" ")[2], value.rpartition(":")[2]):
             if len(text) >= MIN_SECRET_CHARACTERS:
                 yield text.encode()
 

@@ -1,0 +1,238 @@
+"""What is true of every sink, by one suite over the table of sink types."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from isal import igzip
+from pydantic import TypeAdapter
+
+from collectord.client import open_session
+from collectord.demo.canary import Canary
+from collectord.demo.faults import Cut, Redirect, Reset, Slow, Status
+from collectord.errors import BatchRejected, BatchTooLarge, SinkRefused, SinkUnavailable
+from collectord.records import Metadata, Record
+from collectord.settings.sinks import AnySinkSettings
+from collectord.sinks import SINK_TYPES, open_sink
+from tests.fakes import acceptance, open_outbox
+from tests.sinks.elasticsearch import Elasticsearch
+from tests.sinks.http import Http
+from tests.test_delivering import delivering
+
+STAND_INS = {stand_in.type: stand_in for stand_in in (Http, Elasticsearch)}
+SETTINGS: TypeAdapter[AnySinkSettings] = TypeAdapter(AnySinkSettings)
+METADATA = Metadata(
+    "soc-1", "okta-prod", "sec/okta", "events", 1_790_000_000_000, fields={"env": "prod"}, source_type="Okta"
+)
+KILOBYTE = b"x" * 1000
+
+
+def test_every_type_has_a_stand_in():
+    assert STAND_INS.keys() == SINK_TYPES.keys()
+
+
+@pytest.fixture
+async def session():
+    async with open_session() as opened:
+        yield opened
+
+
+@pytest.fixture(params=sorted(SINK_TYPES))
+async def far(request):
+    stand_in = STAND_INS[request.param]()
+    async with stand_in.serve():
+        yield stand_in
+    assert stand_in.violations == []
+
+
+def near(far, session, **options):
+    return open_sink(SETTINGS.validate_python(far.settings(**options)), session)
+
+
+def records(count, *, filler=b"", first=0):
+    return [
+        Record(b'{"uuid":"id-%d","filler":"%s"}' % (at, filler), f"id-{at}", 1_789_999_000_000 + at, "user.x")
+        for at in range(first, first + count)
+    ]
+
+
+def raw(of):
+    return [bytes(record.raw) for record in of]
+
+
+def one_batch(sink, *args, **options):
+    (batch,) = sink.encode(records(*args, **options), METADATA)
+    return batch
+
+
+@asynccontextmanager
+async def delivered(tmp_path, sink, *batches):
+    """Through outbox and lanes until nothing waits; gives the outbox."""
+    async with (
+        open_outbox(tmp_path) as outbox,
+        delivering(outbox, sink, initial=0.01, max=0.02) as delivery,
+    ):
+        await outbox.accept(acceptance(1, *batches))
+        with anyio.fail_after(20):
+            while outbox.by_sink["default"].records:
+                await outbox._room.wait()
+        assert delivery.status.state == "Healthy"
+        yield outbox
+
+
+def messages(error):
+    return f"{error!r} {error} {error.message} {error.info}"
+
+
+@pytest.mark.parametrize("compression", ["gzip", "none"])
+async def test_every_record_arrives_once_and_in_order(far, session, tmp_path, compression):
+    sink = near(far, session, compression=compression)
+    sent = records(3000, filler=KILOBYTE)
+    batches = sink.encode(sent, METADATA)
+    assert len(batches) > 1
+    async with delivered(tmp_path, sink, *batches) as outbox:
+        assert outbox.dead_letters["default"] == 0
+    assert far.events() == raw(sent)
+    assert {call.headers.get("Content-Encoding") for call in far.posts} == {"gzip" if compression == "gzip" else None}
+    assert all(call.headers["Accept-Encoding"] == "identity" for call in far.posts)
+
+
+async def test_batches_keep_to_their_size_before_compression(far, session):
+    sink = near(far, session, max_batch_bytes=100_000)
+    batches = sink.encode(records(1000, filler=KILOBYTE), METADATA)
+    assert max(len(batch.lines()) for batch in batches) <= 100_000
+    (large,) = sink.encode(records(1, filler=b"x" * 150_000), METADATA)
+    assert large.count == 1
+
+
+async def test_the_same_batch_again_is_the_same_request_to_the_byte(far, session):
+    sink = near(far, session)
+    batch = one_batch(sink, 50)
+    far.fail(Status(503, vendor_acts=True))
+    with pytest.raises(SinkUnavailable):
+        await sink.send(batch)
+    assert await sink.send(batch) is None
+    first, second = far.posts
+    assert (first.target, first.body, dict(first.headers)) == (second.target, second.body, dict(second.headers))
+    assert set(far.events()) == set(raw(records(50)))
+    if far.is_idempotent:
+        assert far.events() == raw(records(50))
+
+
+@pytest.mark.parametrize(
+    "fault", [Slow(before=30, vendor_acts=True), Reset("before_status"), Cut("length"), Cut("close", keep=0)], ids=repr
+)
+async def test_an_answer_that_is_lost_costs_nothing(far, session, tmp_path, fault):
+    sink = near(far, session, timeout=0.3)
+    far.fail(fault)
+    batch = one_batch(sink, 50)
+    async with delivered(tmp_path, sink, batch) as outbox:
+        assert outbox.dead_letters["default"] == 0
+    assert set(far.events()) == set(raw(records(50)))
+    if far.is_idempotent:
+        assert len(far.events()) == 50
+
+
+async def test_a_sink_that_is_away_is_unavailable_and_said_to_be_so(far, session):
+    sink = near(far, session, timeout=0.3)
+    batch = one_batch(sink, 1)
+    far.fail(Slow(before=30))
+    with anyio.fail_after(5), pytest.raises(SinkUnavailable, match=r"did not answer within 0\.3 s"):
+        await sink.send(batch)
+    await far.go_down()
+    with pytest.raises(SinkUnavailable, match="cannot be reached"):
+        await sink.send(batch)
+    await far.come_back()
+    await sink.send(batch)
+
+
+async def test_too_large_is_split_and_later_batches_are_smaller(far, session, tmp_path):
+    sink = near(far, session)
+    sent = records(400, filler=KILOBYTE)
+    batches = sink.encode(sent, METADATA)
+    far.largest = 200_000
+    async with delivered(tmp_path, sink, *batches) as outbox:
+        assert outbox.dead_letters["default"] == 0
+    assert sorted(far.events()) == sorted(raw(sent))
+    assert len(far.events()) == 400
+    later = sink.encode(sent, METADATA)
+    assert max(len(batch.lines()) for batch in later) < max(len(batch.lines()) for batch in batches)
+
+
+@pytest.mark.parametrize("position", [0, 17, 49])
+async def test_a_poison_record_is_buried_alone(far, session, tmp_path, position):
+    sink = near(far, session)
+    sent = records(50)
+    sent[position].raw = b'{"poison":"pill"}'
+    far.poison = b"pill"
+    async with delivered(tmp_path, sink, *sink.encode(sent, METADATA)) as outbox:
+        assert outbox.dead_letters["default"] == 1
+    expected = raw(sent[:position] + sent[position + 1 :])
+    assert set(far.events()) == set(expected)
+    if far.is_idempotent:
+        assert far.events() == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "means"),
+    [
+        (400, BatchRejected),
+        (413, BatchTooLarge),
+        *((status, SinkRefused) for status in (301, 401, 403, 404)),
+        *((status, SinkUnavailable) for status in (429, 500, 502, 503, 504)),
+    ],
+)
+async def test_each_status_has_its_class_and_no_message_holds_a_credential(far, session, status, means):
+    sink = near(far, session)
+    batch = one_batch(sink, 1)
+    far.fail(Status(status, " ".join(far.secrets()).encode() + b" no " + b"y" * 2000))
+    with pytest.raises(means) as caught:
+        await sink.send(batch)
+    assert caught.value.code == status
+    assert " no yyy" in caught.value.info
+    assert not [secret for secret in far.secrets() if secret in messages(caught.value)]
+
+
+async def test_a_wait_that_the_sink_asks_for_is_told(far, session):
+    sink = near(far, session)
+    far.fail(Status(429, headers=(("Retry-After", "7"),)))
+    with pytest.raises(SinkUnavailable) as caught:
+        await sink.send(one_batch(sink, 1))
+    assert caught.value.retry_after == 7
+
+
+async def test_a_redirect_is_refused_and_carries_no_credential_away(far, session):
+    sink = near(far, session)
+    canary = Canary(far.secrets())
+    async with canary.serve() as elsewhere:
+        far.fail(Redirect(f"{elsewhere}/x", 307))
+        with pytest.raises(SinkRefused, match="check its url"):
+            await sink.send(one_batch(sink, 1))
+    assert canary.requests == []
+
+
+async def test_a_check_reaches_the_sink_and_delivers_nothing(far, session):
+    assert await near(far, session).check()
+    assert far.events() == []
+
+
+async def test_a_check_with_a_wrong_credential_says_so_and_not_which(far, session):
+    options = far.wrong_credential()
+    with pytest.raises(SinkRefused) as caught:
+        await near(far, session, **options).check()
+    assert caught.value.code in {401, 403}
+    assert not [secret for secret in far.secrets() if secret in messages(caught.value)]
+
+
+async def test_a_check_of_a_sink_that_is_away_says_so(far, session):
+    await far.go_down()
+    with pytest.raises(SinkUnavailable, match="cannot be reached"):
+        await near(far, session).check()
+
+
+async def test_the_same_lines_are_the_same_bytes_in_every_process(far, session):
+    sink = near(far, session)
+    batch = one_batch(sink, 20)
+    first, second = batch.split()
+    assert igzip.decompress(first.body) + igzip.decompress(second.body) == batch.lines()
+    assert one_batch(near(far, session), 20).body == batch.body
