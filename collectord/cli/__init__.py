@@ -59,6 +59,7 @@ def _offline(commands: Commands) -> None:
     preview = _command(commands, "preview", "fetch one page and print it as it would be delivered", offline.preview)
     preview.add_argument("source", help="its name")
     preview.add_argument("--stream", help="default: the source's first")
+    preview.add_argument("--sink", help="in whose form; default: the source's first")
     preview.add_argument("--limit", type=_count, default=10, help="records at most; default: 10")
     rules = _group(commands, "rules", "try a source's processing rules")
     test = _command(rules, "test", "show what a source's rules drop, hash and mask", offline.try_rules)

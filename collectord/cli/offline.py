@@ -24,7 +24,7 @@ from collectord.sources import SOURCE_TYPES
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from collectord.config import Configuration
     from collectord.settings import Environment, SourceSettings
@@ -47,7 +47,7 @@ def preview(options: argparse.Namespace, environment: Environment) -> int:
         if configuration is None:
             return EXIT_CONFIG
         settings = _source(configuration, options.source)
-        anyio.run(_preview, configuration, settings, options.stream, options.limit)
+        anyio.run(_preview, configuration, settings, options)
     except Unusable as error:
         print(f"collectord: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -58,13 +58,10 @@ def preview(options: argparse.Namespace, environment: Environment) -> int:
     return 0
 
 
-async def _preview(configuration: Configuration, settings: SourceSettings, stream: str | None, limit: int) -> None:
-    kind = SOURCE_TYPES[settings.type]
-    names = kind.selected(settings.config)
-    name = stream or names[0]
-    if name not in names:
-        raise Unusable(f"{settings.name} has no stream {name}; it has: {', '.join(names)}")
-    daemon = configuration.daemon
+async def _preview(configuration: Configuration, settings: SourceSettings, options: argparse.Namespace) -> None:
+    kind, daemon, limit = SOURCE_TYPES[settings.type], configuration.daemon, options.limit
+    name = _chosen(options.stream, kind.selected(settings.config), f"{settings.name} has no stream")
+    sink = _chosen(options.sink, list(settings.options.sinks or daemon.sinks), f"{settings.name} delivers to no sink")
     asked = _asking_for(settings, limit)
     async with open_session() as session:
         proxy = asked.options.proxy.get_secret_value() if asked.options.proxy else None
@@ -75,7 +72,6 @@ async def _preview(configuration: Configuration, settings: SourceSettings, strea
             records = Rules(settings.config.filters, settings.config.hashAlgorithm).apply(records)
         common = kind.streams[name]
         metadata = metadata_of(daemon.collector, settings, name, kind.siem, inventory=common.inventory)
-        sink = next(iter(settings.options.sinks or daemon.sinks))
         finished = open_sink(daemon.sinks[sink], session).encode(
             records, replace(metadata, receipt_ms=time.time_ns() // 1_000_000)
         )
@@ -87,6 +83,12 @@ async def _preview(configuration: Configuration, settings: SourceSettings, strea
         " nothing was saved or sent",
         file=sys.stderr,
     )
+
+
+def _chosen(wanted: str | None, there: Sequence[str], none: str) -> str:
+    if wanted is not None and wanted not in there:
+        raise Unusable(f"{none} {wanted}; there is: {', '.join(there)}")
+    return wanted or there[0]
 
 
 def _asking_for(settings: SourceSettings, limit: int) -> SourceSettings:

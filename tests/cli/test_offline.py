@@ -102,7 +102,20 @@ class TestPreview:
         wrong_source = run(site, "preview", "okta")
         assert (wrong_source.returncode, "there is: okta-prod" in wrong_source.stderr) == (2, True)
         wrong_stream = run(site, "preview", "okta-prod", "--stream", "alerts")
-        assert (wrong_stream.returncode, "it has: events" in wrong_stream.stderr) == (2, True)
+        assert (wrong_stream.returncode, "there is: events" in wrong_stream.stderr) == (2, True)
+
+    def test_is_in_the_form_of_the_sink_that_was_chosen(self, site, okta):
+        site.call(okta.issue, 1)
+        other = site.sink_settings(site.sink, layout="raw")
+        site.configure(sinks={"first": site.sink_settings(site.sink), "other": other, "foreign": other})
+        document = json.loads(site.source_file("okta-prod").read_text())
+        document["source"]["collectord"]["sinks"] = ["first", "other"]
+        replace(site.source_file("okta-prod"), json.dumps(document))
+        first, other = (run(site, "preview", "okta-prod", *words) for words in ((), ("--sink", "other")))
+        assert json.loads(first.stdout)["event"] == json.loads(other.stdout)
+        assert "as sink other" in other.stderr
+        wrong = run(site, "preview", "okta-prod", "--sink", "foreign")
+        assert (wrong.returncode, "there is: first, other" in wrong.stderr) == (2, True)
 
     def test_without_the_credential_says_so_and_ends_with_78(self, site, okta):
         done = site.command("preview", "okta-prod")
