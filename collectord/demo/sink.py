@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -105,7 +106,9 @@ class NdjsonSink(Served):
         return self.records.get((source, stream), [])
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Take one POST."""
+        """Take one POST; whoever asks with HEAD is told whether batches would be taken from him."""
+        if request.method == "HEAD":
+            return web.Response(status=200 if self._knows(request.headers) else 401)
         self.counters["posts"] += 1
         if self.knobs.discard:
             return await self._discard(request)
@@ -172,13 +175,16 @@ class NdjsonSink(Served):
         """The status that this batch earns."""
         if call.method != "POST":
             return 405
-        if self.knobs.authorization and call.headers.get("Authorization") != self.knobs.authorization:
+        if not self._knows(call.headers):
             return 401
         if self.knobs.max_batch_bytes is not None and len(posted.text) > self.knobs.max_batch_bytes:
             return 413
         if not posted.lines or not posted.key or (self.knobs.poison and self.knobs.poison in posted.text):
             return 400
         return self.knobs.accepted_status
+
+    def _knows(self, headers: Mapping[str, str]) -> bool:
+        return not self.knobs.authorization or headers.get("Authorization") == self.knobs.authorization
 
     def _store(self, posted: Posted) -> None:
         seen = self.batches[posted.key]

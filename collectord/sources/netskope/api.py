@@ -173,7 +173,9 @@ class Tenant:
             reason = f"the Netskope token has no Read scope for {path_of(stream)} (403){request}"
         else:
             reason = f"Netskope refuses {path_of(stream)} (403){request}: by the token's scopes, or by address"
-        if self._named or stream == "alert":
+        if stream == "alert":
+            remedy = "alerts are always collected: give the token this scope, then reload"
+        elif self._named:
             remedy = f"give the token this scope, or take {stream} out of eventTypes; then reload"
         else:
             remedy = f"{stream} events are skipped; name the eventTypes that you want, or give the token this scope"

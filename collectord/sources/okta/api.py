@@ -74,7 +74,12 @@ def failure_of(response: Response, reads: str) -> SourceError:
             whole_source=True,
         )
     if status == 403:
-        return SourceRefused(f"the Okta token may not read {reads} (403 {code})", code=status, info=said)
+        return SourceRefused(
+            f"the Okta token may not read {reads} (403 {code}): give its owner the role Read-only Administrator, or one"
+            f" that may view {reads}, then restart the source",
+            code=status,
+            info=said,
+        )
     if status == 400:
         return SourceRefused(f"Okta refuses to query {reads} (400 {code})", code=status, info=said)
     if status == 404:

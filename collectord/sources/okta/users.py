@@ -61,12 +61,14 @@ class Users:
         return Page(joined, {"next": self._client.target_of(following, USERS)[0]}, more=True)
 
     async def probe(self) -> str:
-        """Ask for one user."""
+        """Ask for one user and its groups."""
         response = await self._client.get(f"{USERS}?search={_EVERYBODY}&limit=1", bucket=USERS, headers=_HEADERS)
         if response.status != 200:
             raise failure_of(response, "users")
-        read(response, _User, "users")
-        return "the token may read users"
+        for user in read(response, _User, "users")[1]:
+            if isinstance(user.id, str) and user.id:
+                await self._groups(user.id)
+        return "the token may read users and their groups"
 
     async def _join_groups(self, elements: list[Slice], described: list[_User]) -> list[Record]:
         joined = list(elements)
