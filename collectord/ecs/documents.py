@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 
+from collectord.ecs.compiling import compiled
 from collectord.records import iso_time
 
 if TYPE_CHECKING:
-    import msgspec
-
     from collectord.records import Metadata
 
 ECS_VERSION = "8.17.0"
@@ -29,6 +29,10 @@ DATASETS = {
 """(source type, stream) → dataset; Okta's users are ours, Elastic's integrations name all the others."""
 
 
+_MOST_PROBLEMS = 20
+_DECODE = msgspec.json.Decoder().decode
+
+
 class UnknownStream(ValueError):
     """There is no mapping for it; the message says for which there is."""
 
@@ -41,34 +45,50 @@ class Mapper:
     """Maps the records of one stream."""
 
     unknown: dict[str, int]
-    """How often each event type came that the table does not know, since the process began; boundedly many."""
+    """How often each event type came that the table does not know, by all mappers of the process; boundedly many."""
 
     def __init__(
         self, source_type: str, stream: str, metadata: Metadata | None, *, namespace: str, original: bool
     ) -> None:
         name = DATASETS[source_type, stream]
-        self.unknown = {}
+        table = compiled(name)
+        self.unknown = table.unknown
+        self._fill = table.fill
         self._original = original
-        self._module = name.partition(".")[0]
         self._time = iso_time(metadata.receipt_ms if metadata else 0)
-        self._event = {"module": self._module, "dataset": name, "kind": "event"}
+        self._event = {"module": name.partition(".")[0], "dataset": name}
         if metadata:
             self._event |= {"created": self._time, "ingested": self._time}
-        self._frame = orjson.dumps(_frame(name, metadata, namespace, original=original))[:-1]
+        self._frame = orjson.dumps(_frame(name, metadata, namespace, original=original))[:-1] + b","
 
     def __call__(self, raw: bytes | msgspec.Raw) -> bytes:
         """One document; never raises for what the vendor sent."""
-        text = bytes(raw)
-        event: dict[str, Any] = dict(self._event)
-        document: dict[str, Any] = {"@timestamp": self._time, "event": event}
+        problems: list[str] = []
         try:
-            document[self._module] = orjson.loads(text)
-        except ValueError:
-            event["kind"] = "pipeline_error"
-            document["error"] = {"message": ["not readable as JSON"]}
-        if self._original:
-            event["original"] = text.decode("utf-8", "replace")
-        return self._frame + b"," + orjson.dumps(document)[1:]
+            record = _DECODE(raw)
+            if record.__class__ is not dict:
+                return self._unmapped(raw, "not an object")
+            document = self._fill(record, self._event.copy(), problems)
+            if problems or self._original or "@timestamp" not in document:
+                self._complete(document, raw, problems)
+            return self._frame + orjson.dumps(document)[1:]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._unmapped(raw, "not readable as JSON")
+        except (TypeError, RecursionError):
+            return self._unmapped(raw, "nested too deep, or holds a number beyond 64 bits")
+
+    def _complete(self, document: dict[str, Any], raw: bytes | msgspec.Raw, problems: list[str]) -> None:
+        document.setdefault("@timestamp", self._time)
+        if problems:
+            document["error"] = {"message": problems[:_MOST_PROBLEMS]}
+        if problems or self._original:
+            document["event"]["original"] = bytes(raw).decode("utf-8", "replace")
+
+    def _unmapped(self, raw: bytes | msgspec.Raw, why: str) -> bytes:
+        event = {**self._event, "kind": "pipeline_error"}
+        document: dict[str, Any] = {"event": event}
+        self._complete(document, raw, [f"record: {why}"])
+        return self._frame + orjson.dumps(document)[1:]
 
 
 def _frame(name: str, metadata: Metadata | None, namespace: str, *, original: bool) -> dict[str, Any]:
