@@ -1,40 +1,23 @@
 """What is true of every sink, by one suite over the table of sink types."""
 
-from contextlib import asynccontextmanager
-
 import anyio
 import pytest
 from isal import igzip
-from pydantic import TypeAdapter
 
-from collectord.client import open_session
 from collectord.demo.canary import Canary
 from collectord.demo.faults import Cut, Redirect, Reset, Slow, Status
 from collectord.errors import BatchRejected, BatchTooLarge, SinkRefused, SinkUnavailable
-from collectord.records import Metadata, Record
-from collectord.settings.sinks import AnySinkSettings
-from collectord.sinks import SINK_TYPES, open_sink
-from tests.fakes import acceptance, open_outbox
+from collectord.sinks import SINK_TYPES
 from tests.sinks.elasticsearch import Elasticsearch
 from tests.sinks.http import Http
-from tests.test_delivering import delivering
+from tests.sinks.sending import METADATA, delivered, near, one_batch, raw, records
 
 STAND_INS = {stand_in.type: stand_in for stand_in in (Http, Elasticsearch)}
-SETTINGS: TypeAdapter[AnySinkSettings] = TypeAdapter(AnySinkSettings)
-METADATA = Metadata(
-    "soc-1", "okta-prod", "sec/okta", "events", 1_790_000_000_000, fields={"env": "prod"}, source_type="Okta"
-)
 KILOBYTE = b"x" * 1000
 
 
 def test_every_type_has_a_stand_in():
     assert STAND_INS.keys() == SINK_TYPES.keys()
-
-
-@pytest.fixture
-async def session():
-    async with open_session() as opened:
-        yield opened
 
 
 @pytest.fixture(params=sorted(SINK_TYPES))
@@ -43,41 +26,6 @@ async def far(request):
     async with stand_in.serve():
         yield stand_in
     assert stand_in.violations == []
-
-
-def near(far, session, **options):
-    return open_sink(SETTINGS.validate_python(far.settings(**options)), session)
-
-
-def records(count, *, filler=b"", first=0):
-    return [
-        Record(b'{"uuid":"id-%d","filler":"%s"}' % (at, filler), f"id-{at}", 1_789_999_000_000 + at, "user.x")
-        for at in range(first, first + count)
-    ]
-
-
-def raw(of):
-    return [bytes(record.raw) for record in of]
-
-
-def one_batch(sink, *args, **options):
-    (batch,) = sink.encode(records(*args, **options), METADATA)
-    return batch
-
-
-@asynccontextmanager
-async def delivered(tmp_path, sink, *batches):
-    """Through outbox and lanes until nothing waits; gives the outbox."""
-    async with (
-        open_outbox(tmp_path) as outbox,
-        delivering(outbox, sink, initial=0.01, max=0.02) as delivery,
-    ):
-        await outbox.accept(acceptance(1, *batches))
-        with anyio.fail_after(20):
-            while outbox.by_sink["default"].records:
-                await outbox._room.wait()
-        assert delivery.status.state == "Healthy"
-        yield outbox
 
 
 def messages(error):
