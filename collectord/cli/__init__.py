@@ -77,7 +77,7 @@ def _asking(commands: Commands) -> None:
     health.add_argument("source", nargs="?", help="only of this source")
     health.add_argument("--json", action="store_true", help="as the API answers it")
     for action, does in (
-        ("restart", "start a source anew from its checkpoint, also out of an error"),
+        ("restart", "start a source anew from its checkpoint, also out of an error; sinks are tried at once, too"),
         ("pause", "stop collecting of a source until it is resumed"),
         ("resume", "collect again"),
         ("poll", "poll now, not at the next interval"),
@@ -115,7 +115,8 @@ def _mending(commands: Commands) -> None:
         command = _command(letters, action, does, mending.act_on_letters)
         command.add_argument("id", nargs="*", help="as `list` names them")
         command.add_argument("--all", action="store_true", help="all that there are")
-        command.add_argument("--yes", action="store_true", help="do not ask")
+        if action == "drop":
+            command.add_argument("--yes", action="store_true", help="do not ask")
         command.set_defaults(action=action)
 
 

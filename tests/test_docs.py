@@ -1,0 +1,122 @@
+"""The documentation is true: its commands are commands, its links lead somewhere, nothing is left out."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collectord.cli import _parser
+from collectord.health import WATCHED
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "config").glob("*.md"), *(ROOT / "systemd").glob("*.md")])
+FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(
+    r"(?:^|[|&] *)(?:\$ )?(?:/opt/collectord/bin/|\.venv/bin/|\$)?collectord +([a-z][^|>#\n]*)", re.MULTILINE
+)
+INLINE = re.compile(r"`collectord ([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)")
+FRONT_PAGE_LINES = 120
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def example_commands(page: Path) -> Iterator[str]:
+    """The commands in a page's fenced blocks, without what a shell does to them."""
+    for language, block in FENCED.findall(text_of(page)):
+        if language in {"", "sh"}:
+            yield from (found.strip().split(" && ")[0] for found in COMMAND.findall(block.replace("\\\n", " ")))
+
+
+def parse(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        _parser().parse_args(words)
+    except SystemExit:
+        pytest.fail(f"collectord {shlex.join(words)}: {capsys.readouterr().err}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_that_is_shown_is_one(page, capsys):
+    for command in example_commands(page):
+        parse(shlex.split(command), capsys)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_within_a_sentence_begins_as_one(page):
+    there = {words[0] for words, _ in commands(_parser(), ())}
+    for command in INLINE.findall(text_of(page)):
+        assert command.split()[0] in there, command
+
+
+def test_the_pages_show_commands_at_all():
+    assert len([command for page in PAGES for command in example_commands(page)]) > 14
+
+
+def commands(parser: argparse.ArgumentParser, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], set[str]]]:
+    """Every command with its options, those of all of them left out."""
+    actions = parser._actions
+    groups = [action for action in actions if isinstance(action, argparse._SubParsersAction)]
+    for group in groups:
+        for name, inner in group.choices.items():
+            yield from commands(inner, (*words, name))
+    if words and not groups:
+        flags = {flag for action in actions for flag in action.option_strings if flag.startswith("--")}
+        yield words, flags - {"--help", "--config"}
+
+
+@pytest.mark.parametrize(("words", "flags"), [*commands(_parser(), ())], ids=lambda value: str(value)[:40])
+def test_the_page_of_the_commands_has_each_with_its_options(words, flags):
+    told = re.findall(r"`(collectord [^`]+)`", text_of(ROOT / "config" / "tools.md").partition("## All of them")[2])
+    form = next((each for each in told if each.startswith(f"collectord {' '.join(words)}")), None)
+    assert form is not None
+    assert set(re.findall(r"--[a-z]+", form)) == flags
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    for target, anchor in LINK.findall(text_of(page)):
+        if "://" in target:
+            continue
+        place = (page.parent / target).resolve() if target else page
+        assert place.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", text_of(place), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_the_front_page_is_a_page():
+    assert len(text_of(ROOT / "README.md").splitlines()) <= FRONT_PAGE_LINES
+
+
+def test_every_page_is_found_from_the_front_page():
+    seen: set[Path] = set()
+    found = {ROOT / "README.md"}
+    while new := found - seen:
+        seen |= new
+        for page in new:
+            targets = ((page.parent / target).resolve() for target, _ in LINK.findall(text_of(page)) if target)
+            found |= {target for target in targets if target in PAGES}
+    assert found == set(PAGES)
+
+
+def warnings() -> set[str]:
+    """Every health event that does not belong to one vendor's page."""
+    named = {"ThirdPartyConfigError", "ThirdPartyGenericError", "FirstPartyGenericError", *WATCHED}
+    for path in (ROOT / "collectord").rglob("*.py"):
+        if "sources" not in path.parts and "demo" not in path.parts:
+            named |= set(re.findall(r'Notice\(\s*f?"(\w+)"', text_of(path)))
+    return named
+
+
+@pytest.mark.parametrize("event", sorted(warnings()))
+def test_every_health_event_stands_in_the_table_of_troubles(event):
+    assert f"`{event}`" in text_of(ROOT / "systemd" / "README.md")
