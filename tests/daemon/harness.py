@@ -39,6 +39,7 @@ from collectord.demo.loopback import Handler
 from collectord.demo.okta import OktaSimulator
 from collectord.demo.okta_knobs import OktaKnobs
 from collectord.demo.oracle import Verdict, expect, judge
+from collectord.demo.served import Served
 from collectord.demo.simulator import Simulator
 from collectord.demo.sink import NdjsonSink, SinkKnobs
 from tests.daemon.forkserver import ROOT, Forked, ForkServer, ended
@@ -322,7 +323,7 @@ class Site:
         """The same, of something to be awaited."""
         return self.portal.call(function, *arguments)
 
-    def serve(self, served: Simulator | NdjsonSink) -> None:
+    def serve(self, served: Served) -> None:
         """Let it serve until the end."""
         peers = Peers()
         served.put_before(peers.wrap)
@@ -333,7 +334,7 @@ class Site:
         """Let something else serve there until the end."""
         return self._life.enter_context(self.portal.wrap_async_context_manager(server))
 
-    def connections(self, served: Simulator | NdjsonSink) -> int:
+    def connections(self, served: Served) -> int:
         """How many connections it has seen."""
         return len(self.peers[served.port].ports)
 

@@ -26,8 +26,8 @@ class Elasticsearch(StandIn):
     type = "elasticsearch"
     is_idempotent = True
 
-    def __init__(self, *, opensearch: bool = False) -> None:
-        super().__init__()
+    def __init__(self, secret: str = SECRET, *, opensearch: bool = False) -> None:
+        super().__init__(secret)
         self.opensearch = opensearch
         self.documents: dict[tuple[str, str], dict[str, Any]] = {}
         """By data stream and `_id`, in the order of their creation."""
@@ -36,21 +36,24 @@ class Elasticsearch(StandIn):
         self.may_monitor = True
 
     def settings(self, **options: Any) -> dict[str, Any]:
-        credential = {"username": "writer", "password": SECRET} if self.opensearch else {"api_key": f"id:{SECRET}"}
+        credential = (
+            {"username": "writer", "password": self.secret} if self.opensearch else {"api_key": f"id:{self.secret}"}
+        )
         return {"type": "elasticsearch", "url": self.base_url, "format": "original", **credential, **options}
 
     def wrong_credential(self) -> dict[str, Any]:
-        return {"password" if self.opensearch else "api_key": f"id:x{SECRET}"}
+        return {"password" if self.opensearch else "api_key": f"id:x{self.secret}"}
 
     def secrets(self) -> list[str]:
-        return [SECRET, base64.b64encode(f"id:{SECRET}".encode()).decode()]
+        return [self.secret, base64.b64encode(f"id:{self.secret}".encode()).decode()]
 
     def events(self) -> list[bytes]:
-        return [document["message"].encode() for document in self.documents.values()]
+        documents = self.documents.values()
+        return [(each["message"] if "message" in each else each["event"]["original"]).encode() for each in documents]
 
     def answer(self, call: Call) -> Answer:
         given, _, text = call.headers.get("Authorization", "").partition(" ")
-        expected = ("Basic", f"writer:{SECRET}") if self.opensearch else ("ApiKey", f"id:{SECRET}")
+        expected = ("Basic", f"writer:{self.secret}") if self.opensearch else ("ApiKey", f"id:{self.secret}")
         if (given, text) != (expected[0], base64.b64encode(expected[1].encode()).decode()):
             return _error(401, "security_exception", f"unable to authenticate with provided credentials {text}")
         if call.path == "/" and call.method in {"GET", "HEAD"}:

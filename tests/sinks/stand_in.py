@@ -27,8 +27,9 @@ class StandIn(Served):
     is_idempotent: ClassVar[bool]
     """What comes twice is stored once."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: str = SECRET) -> None:
         super().__init__(self.handle)
+        self.secret = secret
         self.calls: list[Call] = []
         self.largest: int | None = None
         """Bodies of more bytes, decompressed, are refused with 413."""
@@ -45,7 +46,7 @@ class StandIn(Served):
 
     def secrets(self) -> list[str]:
         """What must be in no message."""
-        return [SECRET]
+        return [self.secret]
 
     def events(self) -> list[bytes]:
         """The vendors' objects that it holds, in the order of their arrival."""
