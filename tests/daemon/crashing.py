@@ -124,8 +124,8 @@ WORK = {
     "page written": transaction(Outbox, "_accept", committed=False),
     "page committed": transaction(Outbox, "_accept", committed=True),
     "page kept": after(Outbox, "accept"),
-    "backlog read": after(Outbox, "waiting"),  # of the page before, when each point is met in this order
     "batch to be sent": before(HttpSink, "send"),
+    "backlog read": after(Outbox, "waiting"),  # that of the life before, when each point is met in this order
     "batch sent": after(HttpSink, "send"),
     "acknowledgement written": transaction(outbox, "_forget", committed=False),
     "acknowledgement committed": transaction(outbox, "_forget", committed=True),

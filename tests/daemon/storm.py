@@ -254,6 +254,15 @@ class Storm:
         for request in self.weather.canary.requests:
             yield f"a link was followed to another host: {request.target}"
 
+    def silent_streams(self) -> list[str]:
+        """Those of which nothing was issued, so that a verdict says nothing."""
+        return [
+            f"{name}/{stream}"
+            for name, tenant in self.tenants.items()
+            for stream in tenant.streams
+            if not tenant.simulator.issued.get(stream)
+        ]
+
     def growth(self) -> tuple[float, float]:
         """Resident bytes, and open descriptors, of the watched life: its last third against its first, as ratios."""
         third = len(self.samples) // 3

@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from collectord.sources import SOURCE_TYPES
 from tests.daemon.crashing import POINTS
 from tests.daemon.harness import Site
 from tests.daemon.storm import Storm
@@ -16,6 +17,13 @@ from tests.daemon.tenants import ALL, OKTA, OTHERS
 KILLS = 100
 SEED = os.environ.get("COLLECTORD_ORACLE_SEED") or str(random.randrange(10**6))
 SOAK_SECONDS = float(os.environ.get("COLLECTORD_SOAK_SECONDS") or 0)
+
+
+@pytest.mark.parametrize("makes", [[*OKTA, *OTHERS], ALL], ids=["storms", "soak"])
+def test_every_stream_of_every_source_type_is_in_it(makes):
+    tenants = [make("secret", number) for number, make in enumerate(makes)]
+    collected = {(tenant.type, stream) for tenant in tenants for stream in tenant.streams}
+    assert collected == {(name, stream) for name, row in SOURCE_TYPES.items() for stream in row.streams}
 
 
 def test_death_at_any_point_loses_nothing(site: Site):
@@ -63,6 +71,7 @@ def test_nothing_is_lost_in_any_storm(site: Site, tenants):
     print(storm)
     assert storm.stop() == 0
     assert storm.is_whole(), storm
+    assert not storm.silent_streams()
     assert not list(storm.complaints())
 
 
@@ -78,6 +87,7 @@ def test_a_soak_with_all_vendors_loses_nothing_and_leaks_nothing(site: Site):
     print(storm)
     assert storm.stop() == 0
     assert storm.is_whole(), storm
+    assert not storm.silent_streams()
     assert not list(storm.complaints())
     resident, descriptors = storm.growth()
     assert resident < 1.1, storm
