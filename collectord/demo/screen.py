@@ -39,6 +39,7 @@ class Screen:
         self._console.print(f"collectord collects from simulated tenants ({names}) for {self._duration:.0f} seconds.")
         self._console.print(f"Everything of this demo lies in {self._folder}.")
         self._console.print(f"Collection page: {page} (access id {access_id}, access key {access_key})", soft_wrap=True)
+        self._console.print(f"Commands: collectord status --config {self._folder / 'collectord.yaml'}", soft_wrap=True)
         if self._status:
             self._status.start()
 
@@ -70,22 +71,25 @@ class Screen:
         if interrupted:
             self._console.print("Interrupted: what was still on its way is counted as missing.")
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("SOURCE", "STREAM", "ISSUED", "DELIVERED", "MISSING", "ALTERED", "DOUBLE", "FILE"):
-            table.add_column(name, justify="left" if name in {"SOURCE", "STREAM", "FILE"} else "right")
+        for name in ("SOURCE", "STREAM", "ISSUED", "DELIVERED", "MISSING", "ALTERED", "DOUBLE"):
+            table.add_column(name, justify="left" if name in {"SOURCE", "STREAM"} else "right")
         for stream in verdict.streams:
-            file = self._folder / "records" / stream.source / f"{stream.stream}.ndjson"
             wrong = (len(stream.missing), len(stream.altered), len(stream.duplicates))
             figures = (stream.issued, stream.delivered, *wrong)
-            shown = str(file) if file.exists() else "-"
-            table.add_row(stream.source, stream.stream, *(f"{figure:,}" for figure in figures), shown)
+            table.add_row(stream.source, stream.stream, *(f"{figure:,}" for figure in figures))
         self._console.print(table, soft_wrap=True)
+        if any(stream.delivered > stream.issued for stream in verdict.streams):
+            self._console.print(
+                "Inventories are delivered whole, again and again; an object that changed is a new one."
+            )
         requests = sum(tenant.simulator.counters["requests"] for tenant in tenants)
         self._console.print(
             f"{requests:,} requests to the vendors, {sink.counters['batches']:,} batches stored,"
             f" {sink.counters['redeliveries']:,} sent again after a lost answer"
         )
         self._wrongs(verdict, [*sink.violations, *(each for tenant in tenants for each in tenant.simulator.violations)])
-        self._console.print(f"The daemon's log: {self._folder / 'collectord.log'}")
+        self._console.print(f"The records: {self._folder}/records/SOURCE/STREAM.ndjson", soft_wrap=True)
+        self._console.print(f"The daemon's log: {self._folder / 'collectord.log'}", soft_wrap=True)
         sys.stdout.flush()
 
     def _wrongs(self, verdict: Verdict, violations: Sequence[str]) -> None:
