@@ -13,7 +13,8 @@ from collectord.demo.okta_knobs import LOGS, OktaKnobs
 from collectord.demo.sailpoint import SailPointSimulator
 from collectord.demo.sentinelone import SentinelOneSimulator
 from tests.daemon.forkserver import ROOT
-from tests.daemon.harness import eventually, replace
+from tests.daemon.harness import replace
+from tests.daemon.process import eventually
 
 DAY = 86_400
 WINDOW = ("--since", "72h", "--until", "24h")

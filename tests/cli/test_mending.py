@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.daemon.harness import eventually
+from tests.daemon.process import eventually
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from collectord.cli import tables
 from tests.daemon.forkserver import ROOT
-from tests.daemon.harness import eventually
+from tests.daemon.process import eventually
 
 
 @pytest.fixture

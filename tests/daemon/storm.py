@@ -26,7 +26,8 @@ from collectord.demo.oracle import Verdict, judge
 from collectord.demo.simulator import Simulator
 from collectord.demo.sink import NdjsonSink, SinkKnobs
 from tests.daemon.crashing import KILLED, POINTS, RELOAD, WORK
-from tests.daemon.harness import Daemon, Site, eventually
+from tests.daemon.harness import Site
+from tests.daemon.process import Daemon, eventually
 from tests.daemon.tenants import Make, Tenant
 from tests.daemon.weather import Weather
 

@@ -5,7 +5,8 @@ import pytest
 from isal.isal_zlib import crc32
 
 from collectord.demo.faults import Slow
-from tests.daemon.harness import QUICK, Site, eventually
+from tests.daemon.harness import QUICK, Site
+from tests.daemon.process import eventually
 from tests.sinks.elasticsearch import Elasticsearch
 
 KILLS = 8

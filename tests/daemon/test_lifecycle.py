@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from collectord.demo.faults import Slow, Status
-from tests.daemon.harness import Daemon, Site, eventually, source_document
+from tests.daemon.harness import Site, source_document
+from tests.daemon.process import Daemon, eventually
 
 UNAVAILABLE = Status(503)
 FOR_EVER = {"times": None}

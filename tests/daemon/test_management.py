@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.daemon.harness import eventually
+from tests.daemon.process import eventually
 
 ALL = "/api/v1/collectors/1/sources"
 

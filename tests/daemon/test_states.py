@@ -10,7 +10,8 @@ import pytest
 
 from collectord.demo.faults import Slow, Status
 from collectord.demo.okta_knobs import LOGS, OktaKnobs
-from tests.daemon.harness import Daemon, Site, eventually
+from tests.daemon.harness import Site
+from tests.daemon.process import Daemon, eventually
 
 UNAVAILABLE = Status(503, b'{"errorCode": "E0000009", "errorSummary": "Internal Server Error"}')
 SHORT = {"initial": "50ms", "max": "100ms", "window": "1s"}

@@ -28,7 +28,8 @@ from collectord.demo.faults import (
 from collectord.demo.okta import OktaSimulator
 from collectord.demo.okta_knobs import LOGS
 from collectord.demo.sink import NdjsonSink
-from tests.daemon.harness import Daemon, Site, replace
+from tests.daemon.harness import Site, replace
+from tests.daemon.process import Daemon
 from tests.daemon.tenants import Tenant
 
 SINK_TIMEOUT_SECONDS = 0.4
