@@ -119,6 +119,6 @@ class SumoLogicSinkSettings(SinkSettings):
 
 
 AnySinkSettings = Annotated[
-    HttpSinkSettings | ElasticsearchSinkSettings,
+    HttpSinkSettings | ElasticsearchSinkSettings | SplunkHecSinkSettings,
     Field(discriminator="type"),
 ]

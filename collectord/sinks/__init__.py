@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from collectord.sinks.elasticsearch import ElasticsearchSink
 from collectord.sinks.http import HttpSink
+from collectord.sinks.splunk_hec import SplunkHecSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SINK_TYPES: Mapping[str, Callable[[Any, ClientSession], Sink]] = {
     "http": HttpSink,
     "elasticsearch": ElasticsearchSink,
+    "splunk_hec": SplunkHecSink,
 }
 """By the `type` of its settings."""
 

@@ -45,7 +45,8 @@ class Elasticsearch(StandIn):
         return {"password" if self.opensearch else "api_key": f"id:x{self.secret}"}
 
     def secrets(self) -> list[str]:
-        return [self.secret, base64.b64encode(f"id:{self.secret}".encode()).decode()]
+        name = "writer" if self.opensearch else "id"
+        return [self.secret, base64.b64encode(f"{name}:{self.secret}".encode()).decode()]
 
     def events(self) -> list[bytes]:
         documents = self.documents.values()

@@ -1,5 +1,7 @@
 """What is true of every sink, by one suite over the table of sink types."""
 
+from functools import partial
+
 import anyio
 import pytest
 from isal import igzip
@@ -11,8 +13,14 @@ from collectord.sinks import SINK_TYPES
 from tests.sinks.elasticsearch import Elasticsearch
 from tests.sinks.http import Http
 from tests.sinks.sending import METADATA, delivered, near, one_batch, raw, records
+from tests.sinks.splunk_hec import SplunkHec
 
-STAND_INS = {stand_in.type: stand_in for stand_in in (Http, Elasticsearch)}
+STAND_INS = {stand_in.type: stand_in for stand_in in (Http, Elasticsearch, SplunkHec)}
+VARIANTS = {
+    **STAND_INS,
+    "opensearch": partial(Elasticsearch, opensearch=True),
+    "splunk_hec with acknowledgement": partial(SplunkHec, acknowledgement=True),
+}
 KILOBYTE = b"x" * 1000
 
 
@@ -20,9 +28,9 @@ def test_every_type_has_a_stand_in():
     assert STAND_INS.keys() == SINK_TYPES.keys()
 
 
-@pytest.fixture(params=sorted(SINK_TYPES))
+@pytest.fixture(params=sorted(SINK_TYPES.keys() | VARIANTS.keys()))
 async def far(request):
-    stand_in = STAND_INS[request.param]()
+    stand_in = VARIANTS[request.param]()
     async with stand_in.serve():
         yield stand_in
     assert stand_in.violations == []
