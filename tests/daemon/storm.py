@@ -60,6 +60,7 @@ class Storm:
         tamper: Sequence[str] = (),
         pace: float = 1.0,
         between_lives_seconds: float = 0.0,
+        fault_rate: float = 0.0,
     ) -> None:
         self.site = site
         self.seed = seed
@@ -80,9 +81,9 @@ class Storm:
         self._failure: BaseException | None = None
         self._fresh: dict[str, str] = {}
         self._deck: list[str] = []
-        self._build(tenants)
+        self._build(tenants, fault_rate)
 
-    def _build(self, make_tenants: Sequence[Make]) -> None:
+    def _build(self, make_tenants: Sequence[Make], fault_rate: float) -> None:
         """The tenants and two sinks, of which the second is choosy."""
         for number, make in enumerate(make_tenants):
             tenant = make(self.site.secret(f"tenant-{number}"), number)
@@ -100,6 +101,7 @@ class Storm:
             self.tenants,
             self.sinks,
             pace=self._pace,
+            fault_rate=fault_rate,
             daemon=lambda: self.daemon,
         )
 
@@ -276,13 +278,16 @@ class Storm:
     def __str__(self) -> str:
         ready = sorted(self.ready_after) or [0.0]
         issued = sum(each.simulator.issued_count.total() for each in self.tenants.values())
+        asked = sum(served.counters["requests"] for served in self.site.vendors.values())
         faults = sum(served.counters["faults"] for served in self.site.vendors.values())
+        posts = sum(sink.counters["posts"] for sink in self.sinks.values())
+        taken = sum(sink.counters["status 200"] for sink in self.sinks.values())
         lines = [
             f"COLLECTORD_ORACLE_SEED={self.seed}: {self.kinds.total()} lives, {issued} records issued",
             f"ready after {ready[len(ready) // 2]:.2f} s, at the longest {ready[-1]:.2f} s",
             "ended at: " + ", ".join(f"{count} x {kind}" for kind, count in self.kinds.most_common()),
             "troubles: " + ", ".join(f"{count} x {kind}" for kind, count in self.weather.troubles.most_common()),
-            f"{self.weather.hang_ups} SIGHUPs, {faults} requests met a fault",
+            f"{self.weather.hang_ups} SIGHUPs; {faults} of {asked} requests met a fault; {taken} of {posts} posts taken",
             *(
                 f"at {each.second:.0f} s: {each.resident_bytes / 2**20:.1f} MiB, {each.descriptors} descriptors"
                 for each in self.samples

@@ -66,10 +66,14 @@ SINK_FAULTS: tuple[Fault, ...] = (
     Slow(before=0.1),
 )
 """Those with `vendor_acts`, and a late answer, come after the batch was stored."""
+PASSING_SINK_FAULTS = tuple(fault for fault in SINK_FAULTS if not isinstance(fault, Status) or fault.status != 403)
 
 
 class Weather:
-    """All that is around a daemon, and how it is just now; `troubles` counts what went wrong."""
+    """All that is around a daemon, and how it is just now; `troubles` counts what went wrong.
+
+    With a `fault_rate`, that part of all requests meets a fault besides.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class Weather:
         sinks: dict[str, NdjsonSink],
         *,
         pace: float,
+        fault_rate: float,
         daemon: Callable[[], Daemon | None],
     ) -> None:
         self.canary = Canary()
@@ -98,6 +103,11 @@ class Weather:
         self.canary.secrets.update(site.secrets)
         self._foreign = site.enter(self.canary.serve()) + "/elsewhere"
         self._write()
+        if fault_rate:
+            for tenant in tenants.values():
+                tenant.simulator.chaos(fault_rate, chance.getrandbits(32))
+            for sink in sinks.values():
+                sink.chaos(fault_rate, chance.getrandbits(32), PASSING_SINK_FAULTS)
 
     def _write(self) -> None:
         """The files as they should be now."""
