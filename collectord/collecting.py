@@ -109,7 +109,7 @@ class Collector:
             await self._trouble(refusal)
             error = refusal
         except GaveUp as gave_up:
-            error = gave_up.error
+            error = await self._given_up(gave_up)
         self.expected_by = math.inf
         self.status.next_poll_ms = None
         return error
@@ -123,7 +123,7 @@ class Collector:
             await self._trouble(refusal)
             return refusal
         except GaveUp as gave_up:
-            return gave_up.error
+            return await self._given_up(gave_up)
         return None
 
     def _be_sure_of_the_place(self) -> None:
@@ -265,6 +265,11 @@ class Collector:
     async def _trouble(self, error: CollectordError) -> None:
         self.status.state, self.status.error = State.ERROR, error
         await self._around.health.open(self._around.resource, error, place=self.key.stream)
+
+    async def _given_up(self, gave_up: GaveUp) -> CollectordError:
+        await self._trouble(gave_up.error)
+        self._around.health.give_up(self._around.resource, gave_up.error, place=self.key.stream)
+        return gave_up.error
 
 
 class SeenIds:

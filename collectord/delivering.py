@@ -238,9 +238,11 @@ class Delivery:
                 continue
             except SinkRefused as error:
                 self._refusal = error
+                await self._trouble(lane, error)
             except GaveUp as gave_up:
                 self._refusal = gave_up.error
-            await self._trouble(lane, self._refusal)
+                await self._trouble(lane, gave_up.error)
+                self._health.give_up(self.resource, gave_up.error)
 
     async def _once(self, lane: Lane, parcel: Parcel) -> None:
         while (rest := self._not_before - anyio.current_time()) > 0:

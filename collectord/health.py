@@ -197,6 +197,10 @@ NEXT_STEPS = {
     ErrorType.THIRD_PARTY_GENERIC: "Collecting is tried again with growing waits and goes on from its checkpoint.",
     ErrorType.FIRST_PARTY_GENERIC: "What was collected waits on disk and is delivered when this is over.",
 }
+GIVEN_UP = (
+    "It was tried for as long as `retry` says, and is not tried any more: restart the source when this is over. Nothing"
+    " is lost: it goes on where it stopped."
+)
 
 
 class _Key(NamedTuple):
@@ -231,6 +235,13 @@ class HealthBoard:
         kind = error.error_type
         await self._note(_Key(resource, place, kind.health_event), "Error", error, NEXT_STEPS[kind])
 
+    def give_up(self, resource: Resource, error: CollectordError, *, place: str = "") -> None:
+        """Say of an open failure that it is not tried any more."""
+        event = self.open_events.get(_Key(resource, place, error.error_type.health_event))
+        if event is not None:
+            event.description = _described(error, GIVEN_UP)
+        self._log.error("given up", resource=resource.name, stream=place or None, error=error.message)
+
     async def warn(
         self, resource: Resource, notices: Iterable[Notice], *, place: str = "", among: Collection[str] | None = None
     ) -> None:
@@ -262,6 +273,7 @@ class HealthBoard:
         if known is not None:
             known.count += 1
             known.error, known.code, known.info = error.message, error.code, error.info
+            known.description = _described(error, next_step)
             return
         event = HealthEvent(
             uuid.uuid4().hex,
@@ -270,7 +282,7 @@ class HealthBoard:
             key.resource,
             key.place,
             error.message,
-            f"{error.message}. {next_step}".strip(),
+            _described(error, next_step),
             error.code,
             error.info,
             time.time_ns() // 1_000_000,
@@ -315,6 +327,10 @@ class HealthBoard:
             self._log.warning("health event not saved", error=error.message)
         for hear in self.on_change:
             await hear(event)
+
+
+def _described(error: CollectordError, next_step: str) -> str:
+    return f"{error.message}. {next_step}".strip()
 
 
 def _save(connection: sqlite3.Connection, row: tuple[str, int, int | None, str, int]) -> None:

@@ -31,11 +31,7 @@ _AS_IT_WAS = (
     "It runs with the files and credentials that the daemon has read: a changed file wants systemctl reload collectord,"
     " a new credential systemctl restart collectord"
 )
-_WHY_STILL = {
-    "restart": _AS_IT_WAS,
-    "resume": _AS_IT_WAS,
-    "poll": "Where it only waits, it is tried now; where it was refused: collectord restart, when that is mended",
-}
+_NOT_TRIED = "It is not tried again before collectord restart {name}, when that is mended"
 
 
 class Unanswered(Exception):
@@ -151,10 +147,16 @@ def act(options: argparse.Namespace, environment: Environment) -> int:
     state = source["state"]["state"]
     print(f"{options.source}: {state}", flush=True)
     if state == "Error" and options.action != "pause":
-        return _fail(Unanswered(f"{tables.trouble_of(source)}. {_WHY_STILL[options.action]}"))
+        return _fail(Unanswered(f"{tables.trouble_of(source)}{_why_still(source, options.action)}"))
     if state == "Paused" and options.action == "poll":
         return _fail(Unanswered(f"it is not polled: collectord resume {options.source}"))
     return 0
+
+
+def _why_still(source: dict[str, Any], action: str) -> str:
+    if source["state"].get("errorType") != "THIRD-PARTY-CONFIG":
+        return ""
+    return ". " + (_NOT_TRIED.format(name=source["name"]) if action == "poll" else _AS_IT_WAS)
 
 
 def _settled(path: Path, source: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ _PIPE_WIDTH = 100_000
 _NEXT_STEPS = {
     "ThirdPartyConfigError": "a new credential: systemctl restart collectord; a changed file: systemctl reload"
     " collectord; mended at the vendor: collectord restart {name}",
-    "FirstPartyGenericError": "nothing, it is tried again by itself; at once: collectord restart SOURCE, any of them",
+    "FirstPartyGenericError": "when it is mended, collectord restart SOURCE (any of them) tries it at once; what was"
+    " changed in a file wants systemctl reload collectord first",
 }
 """What an operator types; the event itself says what is the matter."""
 _STYLES = {"Collecting": "green", "Healthy": "green", "Error": "bold red", "Paused": "yellow", "Stopping": "yellow"}

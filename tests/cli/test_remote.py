@@ -7,11 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from rich.console import Console
 
 from collectord.cli import tables
+from collectord.demo.faults import Status, VendorError
 from tests.daemon.forkserver import ROOT
 from tests.daemon.process import eventually
 
@@ -92,6 +94,29 @@ class TestHealth:
         assert "E0000011" in said
         assert "collectord restart okta-prod" in said
         assert max(map(len, said.splitlines())) > 240, "a pipe gets whole lines"
+
+    def test_says_that_a_source_is_not_tried_any_more(self, site):
+        tenant = site.okta()
+        impatient = {"initial": "10ms", "max": "20ms", "window": "200ms", "then": "quit"}
+        site.source("okta-prod", tenant, retry=impatient)
+        site.configure(sink={"retry": impatient})
+        site.vendors.clear()
+        site.call(tenant.issue, 1)
+        daemon = site.start()
+        daemon.wait_for_state("okta-prod", "Collecting")
+        for served, about in ((tenant, "okta-prod"), (site.sink, "default")):
+            site.call(tenant.issue, 1)
+            site.call(served.fail, VendorError(503) if served is tenant else Status(503), times=None)
+            daemon.act("okta-prod", "poll")
+            eventually(partial(self._is_given_up, site, about))
+            site.call(served.faults.clear)
+            assert site.command("restart", "okta-prod").returncode == 0
+        eventually(lambda: "All is well" in site.command("health").stdout)
+
+    @staticmethod
+    def _is_given_up(site, about):
+        newest = json.loads(site.command("health", about, "--json").stdout)["open"]
+        return newest and "not tried any more" in newest[0]["details"]["description"]
 
 
 class TestActions:
