@@ -81,7 +81,16 @@ async def retry(
     Errors other than `on` pass through at once. Raises GaveUp when the window is over and `policy.then` is `quit`;
     whatever `sleep` raises ends the retrying, which is how a stop interrupts it.
     """
+    try:
+        return await attempt()  # mostly that is all, and tenacity takes longer for it than all else here
+    except on as error:
+        first: list[CollectordError] = [error]
     clock = _Window(policy)
+
+    async def again() -> T:
+        if first:
+            raise first.pop()
+        return await attempt()
 
     async def before_sleep(state: tenacity.RetryCallState) -> None:
         await report(Failure(_error(state), state.attempt_number, state.upcoming_sleep, clock.is_over()))
@@ -94,7 +103,7 @@ async def retry(
         before_sleep=before_sleep,
         retry_error_callback=_give_up,
     )
-    return await retrying(attempt)
+    return await retrying(again)
 
 
 class _Window:

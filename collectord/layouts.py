@@ -37,7 +37,7 @@ def pack(lines: Iterable[Line], *, max_bytes: int, compress: bool) -> list[Batch
     parts: list[bytes | msgspec.Raw] = []
     size = 0
     for line in lines:
-        length = len(line[0]) + len(memoryview(line[1])) + len(line[2])
+        length = len(line[0]) + memoryview(line[1]).nbytes + len(line[2])
         if size + length > max_bytes and parts:
             finished.append(Batch.finish(b"".join(parts), len(parts) // 3, compress=compress))
             parts, size = [], 0

@@ -6,7 +6,7 @@ envelope needs are decoded beside it.
 
 from __future__ import annotations
 
-import uuid
+import random
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -115,8 +115,8 @@ class Batch:
     def finish(cls, lines: bytes, count: int, *, compress: bool) -> Batch:
         """Make a batch of `count` records from their lines."""
         if compress:
-            return cls(uuid.uuid4().hex, count, _gzip(lines), "gzip")
-        return cls(uuid.uuid4().hex, count, lines)
+            return cls(_new_id(), count, _gzip(lines), "gzip")
+        return cls(_new_id(), count, lines)
 
     def lines(self) -> bytes:
         """The body as the sink reads it, decompressed."""
@@ -151,6 +151,11 @@ class Batch:
         return Batch(f"{self.id}{name}", count, body, self.encoding)
 
 
+def _new_id() -> str:
+    # Like a UUID of version 4, without a system call for each; nobody has to fail at guessing it.
+    return f"{random.getrandbits(128):032x}"
+
+
 def _gzip(data: bytes) -> bytes:
     # No time in the header: the same lines must give the same bytes whenever they are compressed.
     return igzip.compress(data, _GZIP_LEVEL, mtime=0)
@@ -165,7 +170,8 @@ def milliseconds(moment: datetime) -> int:
     """Milliseconds since 1970; a time without a zone is UTC, as all four vendors mean it."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MILLISECOND
+    since = moment - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def parse_time(text: object) -> int | None:

@@ -28,8 +28,7 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 _LENIENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _CLOSING = {"[": "]", "{": "}"}
-_UTF8 = codecs.getincrementaldecoder("utf-8")
-_PIECE_BYTES = 16384
+_PIECE_BYTES = 4096
 _SPACE = re.compile(r"[ \t\r\n]*")
 _OBJECT = ord("{")
 
@@ -172,11 +171,12 @@ def _is_utf8(body: bytes) -> bool:
     if body.isascii():
         return True
     # Piece by piece: the text of a whole page would be four times its size, and takes as much longer to make.
-    decoder = _UTF8()
+    view = memoryview(body)
+    start = 0
     try:
-        for start in range(0, len(body), _PIECE_BYTES):
-            decoder.decode(body[start : start + _PIECE_BYTES])
-        decoder.decode(b"", final=True)
+        while start < len(body):  # a character that the end of a piece cuts is left for the next one
+            piece = view[start : start + _PIECE_BYTES]
+            start += codecs.utf_8_decode(piece, "strict", start + _PIECE_BYTES >= len(body))[1]
     except UnicodeDecodeError:
         return False
     return True
