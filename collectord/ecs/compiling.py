@@ -107,7 +107,7 @@ class _Code:
         if row.operation == "constant":
             self._emit(f"{self._places(row)} = {self._refer(row.constant)}")
         elif row.operation == "rest":
-            taken = self._refer(_taken(row.sources[0], rows))
+            taken = self._refer(_taken(row.sources[0], rows) | _below(row.targets[0], rows))
             self._emit(f"{self._merging(row)}.update(rest({self._value(row.sources[0])}, {taken}))")
         elif row.operation in UNIONS:
             parts = ", ".join(self._values(one) for one in row.sources)
@@ -118,6 +118,8 @@ class _Code:
             self._emit(f"x = {self._value(row.sources[0])}")
             self._emit(f"if x is not None: x = {self._refer(MERGED[row.operation])}(x, {label}, problems)")
             self._emit(f"if x: {self._merging(row)}.update(x)")
+            for key in sorted(_below(row.targets[0], rows)):
+                self._emit(f"{self._merging(row)}.pop({key!r}, None)")
         else:
             self._add_scalar(row)
 
@@ -157,28 +159,29 @@ class _Code:
         return f"{self._object(parent)}.get({key!r})"
 
     def _values(self, path: str) -> str:
-        """An expression for a list of values: those of all objects where there are lists on the way."""
-        before, list_step, key = _parted(path)
-        if not list_step:
+        """Arguments: the value, or those of all objects where there are lists on the way."""
+        before, bracket, after = path.partition("[")
+        if not bracket:
             return self._value(path)
-        parent, _, name = before.rpartition(".")
-        if "[" in parent:
-            inner = self._values(f"{parent}.{name}")
-            return f"*[e.get({key!r}) for part in {inner[1:]} for e in listed(part){_condition(list_step)}]"
-        return f"*[e.get({key!r}) for e in {self._objects_of(before)}{_condition(list_step)}]"
+        condition, *steps, key = re.split(r"\.(?![^\[]*\])", after)
+        loops = f"for e in {self._objects_of(before)}{_condition(condition)}"
+        for step in steps:
+            name, _, condition = step.partition("[")
+            loops += f" for e in listed(e.get({name!r})){_condition(condition)}"
+        return f"*[e.get({key!r}) {loops}]"
 
     def _objects_of(self, path: str) -> str:
         """The local variable that holds the objects of a list of the record."""
-        if f"{path}[]" not in self._objects:
-            self._assign(f"{path}[]", f"listed({self._value(path)})")
-        return self._objects[f"{path}[]"]
+        if f"{path}[*]" not in self._objects:
+            self._assign(f"{path}[*]", f"listed({self._value(path)})")
+        return self._objects[f"{path}[*]"]
 
     def _object(self, path: str) -> str:
-        """The local variable that holds an object of the record, of a list the first, or nothing where there is none."""
+        """The local variable that holds an object of the record (of a list the first), or an empty one."""
         if path not in self._objects:
             if path.endswith("]"):
                 before, _, step = path.rpartition("[")
-                self._assign(path, f"next((e for e in {self._objects_of(before)}{_condition('[' + step)}), NOTHING)")
+                self._assign(path, f"next((e for e in {self._objects_of(before)}{_condition(step)}), NOTHING)")
             else:
                 local = self._assign(path, self._value(path))
                 self._emit(f"if {local}.__class__ is not dict:")
@@ -223,16 +226,15 @@ def _list_of(path: str) -> str:
     return path.partition("[]")[0]
 
 
-def _parted(path: str) -> tuple[str, str, str]:
-    """What stands before the last list of a path, the list's brackets, and the key behind it."""
-    before, bracket, after = path.rpartition("[")
-    condition, _, key = after.partition("]")
-    return before, f"{bracket}{condition}]" if bracket else "", key.lstrip(".")
+def _below(target: str, rows: list[Row]) -> frozenset[str]:
+    """The members of an object in the document that rows make, and whose values nothing else may be."""
+    own = (one for row in rows for one in row.targets if one.startswith(f"{target}."))
+    return frozenset(re.split(r"[.\[]", one[len(target) + 1 :])[0] for one in own)
 
 
-def _condition(step: str) -> str:
-    """`[type=User]` as the end of a comprehension."""
-    member, equals, wanted = step.strip("[]").partition("=")
+def _condition(brackets: str) -> str:
+    """`type=User]` as the end of a comprehension."""
+    member, equals, wanted = brackets.strip("[]").partition("=")
     return f" if e.get({member!r}) == {wanted!r}" if equals else ""
 
 
@@ -244,10 +246,9 @@ def _within(row: Row) -> Row:
 
 
 def _taken(source: str, rows: list[Row]) -> frozenset[str]:
-    """The members of an object that rows name, and that `rest` therefore leaves out."""
+    """The members of an object that have rows of their own, and that `rest` therefore leaves out."""
     start = "" if source == "." else f"{source}."
-    named = (row for row in rows if row.operation != "rest" and row.operation not in UNIONS)
-    paths = [path for row in named for path in row.sources if path != "."]
+    paths = [row.sources[0] for row in rows if row.sources and row.operation not in UNIONS]
     return frozenset(re.split(r"[.\[]", path[len(start) :])[0] for path in paths if path.startswith(start))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,6 +32,8 @@ DATASETS = {
 
 _MOST_PROBLEMS = 20
 _DECODE = msgspec.json.Decoder().decode
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+"""Every escape in JSON; the group is a lone surrogate."""
 
 
 class UnknownStream(ValueError):
@@ -65,17 +68,17 @@ class Mapper:
         """One document; never raises for what the vendor sent."""
         problems: list[str] = []
         try:
-            record = _DECODE(raw)
+            record = _read(raw, problems)
             if record.__class__ is not dict:
                 return self._unmapped(raw, "not an object")
             document = self._fill(record, self._event.copy(), problems)
             if problems or self._original or "@timestamp" not in document:
                 self._complete(document, raw, problems)
-            return self._frame + orjson.dumps(document)[1:]
+            return self._frame + _encoded(document)[1:]
         except (msgspec.DecodeError, UnicodeDecodeError):
             return self._unmapped(raw, "not readable as JSON")
-        except (TypeError, RecursionError):
-            return self._unmapped(raw, "nested too deep, or holds a number beyond 64 bits")
+        except RecursionError:
+            return self._unmapped(raw, "nested too deep")
 
     def _complete(self, document: dict[str, Any], raw: bytes | msgspec.Raw, problems: list[str]) -> None:
         document.setdefault("@timestamp", self._time)
@@ -89,6 +92,28 @@ class Mapper:
         document: dict[str, Any] = {"event": event}
         self._complete(document, raw, [f"record: {why}"])
         return self._frame + orjson.dumps(document)[1:]
+
+
+def _read(raw: bytes | msgspec.Raw, problems: list[str]) -> Any:
+    try:
+        return _DECODE(raw)
+    except msgspec.DecodeError:
+        repaired = _ESCAPE.sub(_whole_character, bytes(raw))
+        if repaired == raw:
+            raise
+        problems.append("record: a surrogate without its other half, read as U+FFFD")
+        return _DECODE(repaired)
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # a number beyond 64 bits, or an object within 254 others; rare, so the faster one is asked first
+        return msgspec.json.encode(document)
+
+
+def _whole_character(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match[1] else match[0]
 
 
 def _frame(name: str, metadata: Metadata | None, namespace: str, *, original: bool) -> dict[str, Any]:

@@ -18,9 +18,8 @@ def snake_case(key: str) -> str:
 
 @lru_cache(8192)
 def field_name(key: str) -> str:
-    """A key that may be a field: Elasticsearch refuses what is blank between two dots, and what is very long."""
-    sound_key = key if all(part.strip() for part in key.split(".")) else key.replace(".", "_").strip() or "_"
-    return sound_key[:_LONGEST]
+    """A key that may be a field: a dot would make it two, and Elasticsearch refuses blank and very long ones."""
+    return key.replace(".", "_").strip()[:_LONGEST] or "_"
 
 
 def snaked(value: Any) -> Any:

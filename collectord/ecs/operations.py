@@ -1,6 +1,6 @@
 """Operations: how a vendor's value becomes the value of a field, by the names that tables use.
 
-They keep the contract of `values.py`: None for a value that says nothing or does not fit, and a complaint of the second.
+They keep the contract of `values.py`: None for a value that says nothing or does not fit, a complaint of the second.
 """
 
 from __future__ import annotations
@@ -30,18 +30,24 @@ from collectord.ecs.values import (
 
 def lower(value: Any, name: str, problems: Problems) -> Any:
     found = text(value, name, problems)
-    return found.lower() if isinstance(found, str) else found
+    if isinstance(found, list):
+        return [one.lower() for one in found]
+    return found.lower() if found else None
 
 
 def hyphens(value: Any, name: str, problems: Problems) -> Any:
     """Lower case, blanks as hyphens: the way of Elastic's `event.action`."""
     found = lower(value, name, problems)
-    return found.replace(" ", "-") if isinstance(found, str) else found
+    if isinstance(found, list):
+        return [one.replace(" ", "-") for one in found]
+    return found.replace(" ", "-") if found else None
 
 
-def said(value: Any, name: str, problems: Problems) -> str | None:
-    """Text of a value that has any type, even within one vendor's field: an object or a list as JSON."""
-    return orjson.dumps(value).decode() if value.__class__ in {dict, list} else text(value, name, problems)
+def said(value: Any, name: str, problems: Problems) -> Any:
+    """Text of a value that has any type, even within one vendor's field: an object as JSON, of a list each member."""
+    if value.__class__ is list:
+        return [one for part in value if (one := said(part, name, problems)) is not None] or None
+    return orjson.dumps(value).decode() if value.__class__ is dict else text(value, name, problems)
 
 
 def ips(value: Any, name: str, problems: Problems) -> list[str] | None:
@@ -54,6 +60,11 @@ def ips(value: Any, name: str, problems: Problems) -> list[str] | None:
             found.update(dict.fromkeys(ip(one, name, problems) for one in _parts(part)))
     found.pop(None, None)
     return [*found] or None
+
+
+def addresses(value: Any, name: str, _problems: Problems) -> list[str] | None:
+    """What of a union is an address, once; for a field that only repeats others. SentinelOne masks some of them."""
+    return ips(value, name, [])
 
 
 def _parts(value: Any) -> list[Any]:
@@ -240,7 +251,9 @@ SCALARS = {
     **_named(plain, whole, listing, braces, json, positive, level, reasons),
 }
 """One value to one field."""
-UNIONS = _named(texts, ips, macs, common_names, joined)
+UNIONS = _named(texts, ips, addresses, macs, common_names, joined)
 """All values of all sources to one field."""
 MERGED = _named(url, user_agent, snake, members)
 """One value to the members of an object."""
+OPERATIONS = frozenset({"constant", "rest", *SCALARS, *UNIONS, *MERGED})
+"""`constant` takes no value, `rest` all members of an object that have no row of their own."""

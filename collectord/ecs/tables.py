@@ -21,6 +21,7 @@ from importlib.resources import files
 from typing import Any
 
 from collectord.ecs import allowed
+from collectord.ecs.operations import OPERATIONS
 
 _LISTS = frozenset({"event.category", "event.type"})
 
@@ -63,12 +64,17 @@ class Table:
 @cache
 def read(name: str) -> Table:
     """The table of a dataset; raises BadTable."""
+    return parse(name, (files(__package__) / f"{name}.tsv").read_text(encoding="utf-8"))
+
+
+def parse(name: str, content: str) -> Table:
+    """The table that a text describes; raises BadTable."""
     table = Table(name)
-    for heading, lines in _sections(name):
+    for heading, lines in _sections(content):
         try:
             if heading == "fields":
                 table.rows += [_row(line) for line in lines]
-            elif heading.startswith("choice"):
+            elif heading in {"choice", "choice counted"}:
                 table.decisions.append(_decision(lines, counted=heading == "choice counted"))
             elif heading == "absent":
                 table.absent.update(lines)
@@ -79,9 +85,9 @@ def read(name: str) -> Table:
     return table
 
 
-def _sections(name: str) -> list[tuple[str, list[str]]]:
+def _sections(content: str) -> list[tuple[str, list[str]]]:
     sections: list[tuple[str, list[str]]] = []
-    for line in (files(__package__) / f"{name}.tsv").read_text(encoding="utf-8").splitlines():
+    for line in content.splitlines():
         if line.startswith("["):
             sections.append((line.strip("[]"), []))
         elif line and not line.startswith("#"):
@@ -94,6 +100,8 @@ def _row(line: str) -> Row:
         targets, operation, sources = line.split("\t")
     except ValueError:
         raise BadTable(f"not three columns: {line}") from None
+    if operation not in OPERATIONS:
+        raise BadTable(f"no operation {operation!r}")
     if operation == "constant":
         return Row((*targets.split(),), operation, (), json.loads(sources))
     return Row((*targets.split(),), operation, (*sources.split(),))
