@@ -287,7 +287,7 @@ class Storm:
             f"ready after {ready[len(ready) // 2]:.2f} s, at the longest {ready[-1]:.2f} s",
             "ended at: " + ", ".join(f"{count} x {kind}" for kind, count in self.kinds.most_common()),
             "troubles: " + ", ".join(f"{count} x {kind}" for kind, count in self.weather.troubles.most_common()),
-            f"{self.weather.hang_ups} SIGHUPs; {faults} of {asked} requests met a fault; {taken} of {posts} posts taken",
+            f"{self.weather.hang_ups} SIGHUPs; {faults} of {asked} requests failed; {taken} of {posts} posts taken",
             *(
                 f"at {each.second:.0f} s: {each.resident_bytes / 2**20:.1f} MiB, {each.descriptors} descriptors"
                 for each in self.samples
