@@ -5,11 +5,15 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import pytest
+from pydantic import SecretStr
 
 from collectord.cli import _parser
 from collectord.health import WATCHED
+from tests.test_samples import expected_options
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "config").glob("*.md"), *(ROOT / "systemd").glob("*.md")])
@@ -120,3 +124,52 @@ def warnings() -> set[str]:
 @pytest.mark.parametrize("event", sorted(warnings()))
 def test_every_health_event_stands_in_the_table_of_troubles(event):
     assert f"`{event}`" in text_of(ROOT / "systemd" / "README.md")
+
+
+# --------------------------------------------------------------------------------------------------- options
+
+OPTION = re.compile(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \| (.*) \|$", re.MULTILINE)
+TYPES: dict[object, tuple[str, ...]] = {
+    bool: ("boolean",),
+    float: ("duration",),
+    int: ("size", "number"),
+    SecretStr: ("secret", "URL"),
+    dict: ("mapping",),
+    tuple: ("list",),
+}
+"""What the column of types says of a Python type; the unit is in the word."""
+
+
+def option_rows() -> dict[tuple[str, str], list[str]]:
+    """Type, default and meaning by section and option."""
+    parts = re.split(r"^##+ (.*)$", text_of(ROOT / "config" / "README.md"), flags=re.MULTILINE)
+    return {
+        (section, option): cells
+        for section, text in zip(parts[1::2], parts[2::2], strict=True)
+        for option, *cells in OPTION.findall(text)
+    }
+
+
+def words_for(annotation: object) -> tuple[str, ...]:
+    """One of these must be in the column of types; of a choice, each of its values."""
+    inner = [part for part in get_args(annotation) if part is not type(None)]
+    if get_origin(annotation) is Literal:
+        return ()
+    if get_origin(annotation) in {Union, UnionType}:
+        return tuple(word for part in inner for word in words_for(part))
+    if get_origin(annotation) is Annotated:
+        return words_for(inner[0])
+    return TYPES.get(get_origin(annotation) or annotation, ())
+
+
+def test_each_option_has_a_type_a_default_and_a_meaning():
+    assert [place for place, cells in option_rows().items() if not all(cell.strip() for cell in cells)] == []
+
+
+@pytest.mark.parametrize(("section", "name", "field"), [*expected_options()], ids=lambda value: str(value)[:60])
+def test_the_types_and_units_of_options_are_those_of_the_code(section, name, field):
+    told = option_rows()[section, name][0]
+    words = words_for(field.annotation)
+    assert not words or any(word in told for word in words)
+    if get_origin(field.annotation) is Literal:
+        assert all(f"`{value}`" in told for value in get_args(field.annotation))
