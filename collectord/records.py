@@ -144,11 +144,12 @@ class Batch:
         name = f"{self.id[:_ID_CHARACTERS]}-{digest(b' '.join(picked))}"
         return replace(self._part("", picked, len(positions)), id=name)
 
+    def rewritten(self, lines: bytes) -> Batch:
+        """The same batch with these lines, encoded as it was."""
+        return replace(self, body=_gzip(lines) if self.encoding == "gzip" else lines)
+
     def _part(self, name: str, lines: list[bytes], count: int) -> Batch:
-        body = b"\n".join(lines) + b"\n"
-        if self.encoding == "gzip":
-            body = _gzip(body)
-        return Batch(f"{self.id}{name}", count, body, self.encoding)
+        return replace(self.rewritten(b"\n".join(lines) + b"\n"), id=f"{self.id}{name}", count=count)
 
 
 def _new_id() -> str:

@@ -112,13 +112,12 @@ class SumoLogicSinkSettings(SinkSettings):
     """An HTTP Logs and Metrics source of Sumo Logic."""
 
     type: Literal["sumologic"]
-    layout: Literal["envelope", "raw"] = "raw"
     siem_event_id: bool = True
-    """Send `_siemEventID`, which takes a request of its own for each."""
+    """Say `_siemEventID` where a source forwards to Cloud SIEM: it takes a request for each one of a page."""
     max_batch_bytes: Size = Field(MEGABYTE, ge=100_000, le=2**20)
 
 
 AnySinkSettings = Annotated[
-    HttpSinkSettings | ElasticsearchSinkSettings | SplunkHecSinkSettings,
+    HttpSinkSettings | ElasticsearchSinkSettings | SplunkHecSinkSettings | SumoLogicSinkSettings,
     Field(discriminator="type"),
 ]

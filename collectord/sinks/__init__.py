@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from collectord.sinks.elasticsearch import ElasticsearchSink
 from collectord.sinks.http import HttpSink
 from collectord.sinks.splunk_hec import SplunkHecSink
+from collectord.sinks.sumologic import SumoLogicSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ SINK_TYPES: Mapping[str, Callable[[Any, ClientSession], Sink]] = {
     "http": HttpSink,
     "elasticsearch": ElasticsearchSink,
     "splunk_hec": SplunkHecSink,
+    "sumologic": SumoLogicSink,
 }
 """By the `type` of its settings."""
 

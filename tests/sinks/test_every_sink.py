@@ -14,8 +14,9 @@ from tests.sinks.elasticsearch import Elasticsearch
 from tests.sinks.http import Http
 from tests.sinks.sending import METADATA, delivered, near, one_batch, raw, records
 from tests.sinks.splunk_hec import SplunkHec
+from tests.sinks.sumologic import SumoLogic
 
-STAND_INS = {stand_in.type: stand_in for stand_in in (Http, Elasticsearch, SplunkHec)}
+STAND_INS = {stand_in.type: stand_in for stand_in in (Http, Elasticsearch, SplunkHec, SumoLogic)}
 VARIANTS = {
     **STAND_INS,
     "opensearch": partial(Elasticsearch, opensearch=True),
