@@ -17,6 +17,7 @@ import anyio
 from collectord.backoff import MAX_RETRY_AFTER_SECONDS, GaveUp, Nap, retry
 from collectord.errors import BatchRejected, BatchTooLarge, SinkRefused, SinkUnavailable, StoreError
 from collectord.settings import MINUTE, RetryPolicy
+from collectord.sink import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,6 +41,7 @@ GATHER_SECONDS = 0.05
 MAX_UNACKNOWLEDGED = 32
 """Batches that the sink has and the disk too: then the lanes wait."""
 STORE_RETRY = RetryPolicy(max=MINUTE, then=MINUTE)
+_TAKEN = Outcome()
 _SHORTEST_SLEEP_SECONDS = 0.001  # what is left by rounding must not be waited for in circles
 
 
@@ -92,6 +94,8 @@ class Delivery:
         self._something_sent = anyio.Event()
         self._acknowledged = anyio.Event()
         self._seats = anyio.CapacityLimiter(SEATS)
+        self._warned = False
+        """The sink had something to say about the last batch that it took."""
         self._failing: set[Lane] = set()
         """Lanes whose last attempt, at the sink or at the store, failed."""
         self._refusal: CollectordError | None = None
@@ -264,11 +268,10 @@ class Delivery:
     async def _exchange(self, parcel: Parcel) -> None:
         """Hand over what is left, as long as nothing has to wait."""
         while True:
-            outcome = await self._sink.send(parcel.batch)
-            if outcome is None:
-                return
+            outcome = await self._sink.send(parcel.batch) or _TAKEN
             parcel.refused += outcome.refused
-            if outcome.notices:
+            if outcome.notices or self._warned:
+                self._warned = bool(outcome.notices)
                 await self._health.warn(self.resource, outcome.notices)
             if outcome.rest is None:
                 return
