@@ -133,16 +133,19 @@ class Batch:
         cut = len(lines) // self.count * middle
         return self._part("a", lines[:cut], middle), self._part("b", lines[cut:], self.count - middle)
 
-    def pick(self, positions: Sequence[int]) -> Batch:
-        """The part that holds the records at these positions, in order.
+    def picks(self, *parts: Sequence[int]) -> list[Batch]:
+        """For each part the batch that holds the records at these positions, in order.
 
         Its id depends on the records picked alone, not on the parts that they were picked from on the way.
         """
         lines = self.lines().split(b"\n")[:-1]
         size = len(lines) // self.count
-        picked = [line for at in positions for line in lines[at * size : (at + 1) * size]]
-        name = f"{self.id[:_ID_CHARACTERS]}-{digest(b' '.join(picked))}"
-        return replace(self._part("", picked, len(positions)), id=name)
+        made = []
+        for positions in parts:
+            picked = [line for at in positions for line in lines[at * size : (at + 1) * size]]
+            name = f"{self.id[:_ID_CHARACTERS]}-{digest(b' '.join(picked))}"
+            made.append(replace(self._part("", picked, len(positions)), id=name))
+        return made
 
     def rewritten(self, lines: bytes) -> Batch:
         """The same batch with these lines, encoded as it was."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import orjson
+from anyio import to_thread
 
 from collectord import ecs, layouts
 from collectord.client import retry_after
@@ -109,7 +110,7 @@ class ElasticsearchSink:
         judged = _items(answer, batch)
         if all(each.status in {200, 201, 409} for each in judged):  # 409: it was there already
             return None
-        return self._outcome(batch, judged, answer)
+        return await to_thread.run_sync(self._outcome, batch, judged, answer)
 
     def _outcome(self, batch: Batch, judged: list[_Judged], answer: Answer) -> Outcome:
         for each in judged:
@@ -117,7 +118,8 @@ class ElasticsearchSink:
                 self._refuse(each)
         again = [at for at, each in enumerate(judged) if each.status == 429 or each.status >= 500]
         refused = [at for at, each in enumerate(judged) if 400 <= each.status < 500 and each.status not in {409, 429}]
-        parts = [(batch.pick([at]), self._rejection(judged[at])) for at in refused]
+        rest, *alone = batch.picks(again, *([at] for at in refused))
+        parts = [(part, self._rejection(judged[at])) for part, at in zip(alone, refused, strict=True)]
         if not again:
             return Outcome(parts)
         first = judged[again[0]]
@@ -127,7 +129,7 @@ class ElasticsearchSink:
             info=first.reason,
             retry_after=retry_after(answer.headers),
         )
-        return Outcome(parts, batch.pick(again), because)
+        return Outcome(parts, rest, because)
 
     def _rejection(self, judged: _Judged) -> BatchRejected:
         message = f"{self._endpoint.host} cannot take the document: {judged.status} {judged.type}"

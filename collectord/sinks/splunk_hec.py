@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import orjson
+from anyio import to_thread
 
 from collectord import layouts
 from collectord.errors import BatchRejected, SinkRefused, SinkUnavailable
@@ -86,7 +87,7 @@ class SplunkHecSink:
         if answer.status == 413:
             self._size.too_large(batch)
         if not answer.is_success:
-            return self._partly(batch, answer)
+            return await to_thread.run_sync(self._partly, batch, answer)
         said = _said(answer)
         if said.get("code") not in _TAKEN:
             raise SinkUnavailable(f"{answer.host} did not answer as an event collector does; is its url right?")
@@ -104,7 +105,8 @@ class SplunkHecSink:
             raise error
         # Whether those before it were taken is not said: at least once, and here perhaps twice.
         others = [at for at in range(batch.count) if at != bad]
-        return Outcome([(batch.pick([bad]), error)], batch.pick(others))
+        alone, rest = batch.picks([bad], others)
+        return Outcome([(alone, error)], rest)
 
     async def _indexed(self, number: int) -> None:
         body = orjson.dumps({"acks": [number]})
