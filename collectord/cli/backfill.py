@@ -85,6 +85,8 @@ def _progress() -> Iterator[Callable[[dict[str, Any]], None]]:
             nonlocal said
             rate = f"{now.get('records_per_second') or 0:.0f}/s"
             left = "" if now.get("seconds_left") is None else f", {tables.span(now['seconds_left'])} left"
+            if now["resting_seconds"] >= 1:  # a bar that stands still wants a reason
+                left = f", rate limit: {tables.span(now['resting_seconds'])}"
             # The place to the minute: on a terminal of 80 columns there must be room for a bar.
             place = now["reached"][:16].replace("T", " ")
             bar.update(task, completed=now["fraction"], description=place, records=now["records"], pace=rate + left)

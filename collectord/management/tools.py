@@ -134,7 +134,10 @@ class _Pasts:
         found = shown(self._plant.outbox, stream, key_of(name, stream), running.backfills.get(stream))
         if found is None:
             raise ApiError(404, f"there was no backfill of {stream} yet", "notfound")
-        return found
+        resting = max(
+            (budget.resting_seconds for client in running.clients for budget in client.held.values()), default=0
+        )
+        return {**found, "resting_seconds": round(resting, 1)}
 
 
 class _Letters:

@@ -176,6 +176,18 @@ def test_tells_rate_and_time_left(site):
     process.communicate()
 
 
+def test_tells_how_long_the_rate_limit_wants_it_to_rest(site):
+    knobs = OktaKnobs(org_limits={LOGS: 6}, token_share=1.0, window_seconds=5.0)
+    tenant = site.okta(knobs=knobs)
+    site.call(tenant.issue, 200, age_seconds=2 * DAY)
+    configure(site, tenant, "Okta", {"domain": "acme.okta.com", "apiKey": "${credential:okta}"}, page_size=5)
+    daemon = site.start()
+    process = begin(site, daemon)
+    eventually(lambda: past(daemon, "events")["resting_seconds"] >= 1)
+    process.kill()
+    process.communicate()
+
+
 def test_says_no_to_another_window_while_one_is_not_over(site):
     slow_okta(site)
     daemon = site.start()
