@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from collectord import __version__
-from collectord.cli import backfill, local, mending, offline, remote
+from collectord.cli import backfill, local, mapping, mending, offline, remote
 from collectord.settings import Environment
 from collectord.settings.notation import parse_duration
 
@@ -61,6 +61,12 @@ def _offline(commands: Commands) -> None:
     preview.add_argument("--stream", help="default: the source's first")
     preview.add_argument("--sink", help="in whose form; default: the source's first")
     preview.add_argument("--limit", type=_count, default=10, help="records at most; default: 10")
+    preview.add_argument("--format", choices=["ecs"], help="as ECS documents, whatever the sink")
+    to_ecs = _command(commands, "map", "map events to ECS documents, offline, one a line", mapping.run)
+    to_ecs.add_argument("--type", required=True, help="of the source, such as Okta")
+    to_ecs.add_argument("--stream", required=True, help="such as events")
+    to_ecs.add_argument("--original", action="store_true", help="keep each event in event.original as well")
+    to_ecs.add_argument("file", nargs="?", help="one event a line (NDJSON); default: stdin")
     rules = _group(commands, "rules", "try a source's processing rules")
     test = _command(rules, "test", "show what a source's rules drop, hash and mask", offline.try_rules)
     test.add_argument("source", help="its name")

@@ -14,6 +14,7 @@ import anyio
 
 from collectord.cli.local import EXIT_CONFIG, EXIT_FAILED, load
 from collectord.client import Client, open_session
+from collectord.ecs import mapper
 from collectord.errors import CollectordError, RateLimited
 from collectord.limits import Budgets
 from collectord.metadata import metadata_of
@@ -72,14 +73,18 @@ async def _preview(configuration: Configuration, settings: SourceSettings, optio
             records = Rules(settings.config.filters, settings.config.hashAlgorithm).apply(records)
         common = kind.streams[name]
         metadata = metadata_of(daemon.collector, settings, name, kind.siem, inventory=common.inventory)
-        finished = open_sink(daemon.sinks[sink], session).encode(
-            records, replace(metadata, receipt_ms=time.time_ns() // 1_000_000)
-        )
-    for batch in finished:
-        sys.stdout.buffer.write(batch.lines())
+        metadata = replace(metadata, receipt_ms=time.time_ns() // 1_000_000)
+        if options.format == "ecs":
+            to_document = mapper(settings.type, name, metadata)
+            lines = b"".join(to_document(record.raw) + b"\n" for record in records)
+        else:
+            batches = open_sink(daemon.sinks[sink], session).encode(records, metadata)
+            lines = b"".join(batch.lines() for batch in batches)
+    sys.stdout.buffer.write(lines)
     dropped = min(limit, len(page.records)) - len(records)
+    form = "as ECS documents" if options.format == "ecs" else f"as sink {sink} would get them"
     print(
-        f"{settings.name}, {name}: {len(records)} records as sink {sink} would get them, {dropped} dropped by rules;"
+        f"{settings.name}, {name}: {len(records)} records {form}, {dropped} dropped by rules;"
         " nothing was saved or sent",
         file=sys.stderr,
     )

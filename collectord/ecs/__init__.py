@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collectord.ecs.documents import DATASETS, Mapper, UnknownStream
+from collectord.ecs.documents import DATASETS, Mapper, UnknownStream, Unreadable
 
 if TYPE_CHECKING:
     from collectord.records import Metadata
 
-__all__ = ["DATASETS", "Mapper", "UnknownStream", "dataset", "mapper"]
+__all__ = ["DATASETS", "Mapper", "UnknownStream", "Unreadable", "dataset", "mapper"]
 
 
 def dataset(source_type: str, stream: str) -> str:

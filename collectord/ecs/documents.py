@@ -44,6 +44,10 @@ class UnknownStream(ValueError):
         super().__init__(f"no ECS mapping for stream {stream!r} of {source_type!r}; there is: {known}")
 
 
+class Unreadable(ValueError):
+    """A record that cannot be mapped at all; the message says why."""
+
+
 class Mapper:
     """Maps the records of one stream."""
 
@@ -66,19 +70,26 @@ class Mapper:
 
     def __call__(self, raw: bytes | msgspec.Raw) -> bytes:
         """One document; never raises for what the vendor sent."""
+        try:
+            return self.document(raw)
+        except Unreadable as error:
+            return self._unmapped(raw, str(error))
+
+    def document(self, raw: bytes | msgspec.Raw) -> bytes:
+        """One document; raises Unreadable for what is no JSON object, and the caller says so."""
         problems: list[str] = []
         try:
             record = _read(raw, problems)
             if record.__class__ is not dict:
-                return self._unmapped(raw, "not an object")
+                raise Unreadable("not an object")
             document = self._fill(record, self._event.copy(), problems)
             if problems or self._original or "@timestamp" not in document:
                 self._complete(document, raw, problems)
             return self._frame + _encoded(document)[1:]
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._unmapped(raw, "not readable as JSON")
+            raise Unreadable("not readable as JSON") from None
         except RecursionError:
-            return self._unmapped(raw, "nested too deep")
+            raise Unreadable("nested too deep") from None
 
     def _complete(self, document: dict[str, Any], raw: bytes | msgspec.Raw, problems: list[str]) -> None:
         document.setdefault("@timestamp", self._time)
