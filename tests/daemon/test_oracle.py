@@ -49,9 +49,8 @@ def test_death_at_any_point_loses_nothing(site: Site):
 def test_a_daemon_that_is_not_right_is_found_out(site: Site, mistake: str, point: str, wrong: str):
     """What a correct daemon survives shows what is wrong with another one."""
     site.allowed.append("overtook the batch")
-    storm = Storm(
-        site, SEED, [plain_okta, limited_okta], tamper=[mistake]
-    )  # of events alone: what is listed comes again
+    of_events_alone = [plain_okta, limited_okta]  # what is listed comes again and again: none of it is a duplicate
+    storm = Storm(site, SEED, of_events_alone, tamper=[mistake])
     storm.die_at(point)
     for tenant in storm.tenants.values():
         for flavour in tenant.flavours:
