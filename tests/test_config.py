@@ -124,8 +124,10 @@ def test_a_broken_daemon_file_does_not_hide_the_faults_of_sources(home):
 
 
 def test_a_missing_daemon_file(home):
-    (home.path / "collectord.yaml").unlink()
-    assert home.faults() == ["collectord.yaml: file: cannot be read: No such file or directory"]
+    missing = home.path / "collectord.yaml"
+    missing.unlink()
+    shutil.rmtree(home.path / "sources.d")
+    assert home.faults() == [f"{missing}: file: is not there; name another by --config or $COLLECTORD_CONFIG"]
 
 
 # ------------------------------------------------------------------------------------------------ what is accepted

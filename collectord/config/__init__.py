@@ -43,6 +43,8 @@ class Configuration:
 def load(path: Path, environment: Environment) -> Configuration:
     """Read the daemon's file and its folder of sources; raises ConfigError with every fault of every file."""
     path = path.absolute()
+    if not path.exists():  # its whole path, and not that the folder of sources beside it is missing, too
+        raise ConfigError([Fault(str(path), "file", "is not there; name another by --config or $COLLECTORD_CONFIG")])
     reading = _Reading(path.parent, References(path.parent, environment.credentials_directory))
     tree, report = reading.file(path)
     daemon = reading.daemon(tree, environment, report)
