@@ -35,6 +35,7 @@ __all__ = [
     "DAY",
     "HOUR",
     "MINUTE",
+    "AnySinkSettings",
     "Duration",
     "ElasticsearchSinkSettings",
     "HttpSinkSettings",
