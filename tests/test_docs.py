@@ -12,8 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from collectord.cli import _parser
+from collectord.config import load
 from collectord.health import WATCHED
+from collectord.settings import Environment
 from tests.test_samples import expected_options
+from tests.test_vendor_pages import DAEMON
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "config").glob("*.md"), *(ROOT / "systemd").glob("*.md")])
@@ -173,3 +176,23 @@ def test_the_types_and_units_of_options_are_those_of_the_code(section, name, fie
     assert not words or any(word in told for word in words)
     if get_origin(field.annotation) is Literal:
         assert all(f"`{value}`" in told for value in get_args(field.annotation))
+
+
+# ---------------------------------------------------------------------------------------------- configuration
+
+
+@pytest.mark.parametrize("page", ["README.md", "config/tools.md"])
+def test_the_configuration_that_is_shown_is_valid(tmp_path, page):
+    blocks = [block for language, block in FENCED.findall(text_of(ROOT / page)) if language == "yaml"]
+    sources = [block for block in blocks if block.startswith("source:")]
+    daemons = [block for block in blocks if block.startswith("sinks:")] or [DAEMON]
+    assert len(sources) + len(daemons) == max(2, len(blocks))
+    (tmp_path / "sources.d").mkdir()
+    for number, source in enumerate(sources):
+        (tmp_path / "sources.d" / f"{number}.yaml").write_text(source)
+    (tmp_path / "collectord.yaml").write_text(daemons[0])
+    (tmp_path / "okta").write_text("the-token")
+    environment = Environment(credentials_directory=str(tmp_path), state_directory="/var/lib/collectord")
+    configuration = load(tmp_path / "collectord.yaml", environment)
+    assert len(configuration.sources) == len(sources)
+    assert configuration.warnings == ()
