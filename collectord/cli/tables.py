@@ -46,7 +46,8 @@ def watch(screens: Iterable[dict[str, Any] | str]) -> None:
     with Live(console=console, auto_refresh=False, screen=True) as live:
         for answer in screens:
             head = Text(f"{time.strftime('%H:%M:%S', time.gmtime())} UTC, every two seconds; Ctrl-C ends", style="dim")
-            shown = _trouble(answer) if isinstance(answer, str) else of_status(answer, wide=console.width >= _WIDE)
+            wide = console.width >= _WIDE
+            shown = _trouble(answer) if isinstance(answer, str) else of_status(answer, wide=wide, table_last=True)
             live.update(Group(head, shown), refresh=True)
 
 
@@ -54,8 +55,11 @@ def _trouble(text: str) -> Text:
     return Text(text, style="red")
 
 
-def of_status(answer: dict[str, Any], *, wide: bool) -> Group:
-    """Sources and sinks, and what is the matter with them; a narrow terminal gets fewer columns, and whole ones."""
+def of_status(answer: dict[str, Any], *, wide: bool, table_last: bool = False) -> Group:
+    """Sources and sinks, and what is the matter with them; a narrow terminal gets fewer columns, and whole ones.
+
+    `table_last`: where the end may be cut off, that is the streams, not the troubles.
+    """
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("SOURCE", "STREAM"):
         table.add_column(name, overflow="fold")
@@ -75,7 +79,8 @@ def of_status(answer: dict[str, Any], *, wide: bool) -> Group:
     if events:
         what = "1 health event is" if events == 1 else f"{events} health events are"
         lines.append(Text(f"{what} open; what to do: collectord health", style="yellow"))
-    return Group(table, *map(_sink, answer["sinks"]), *lines)
+    lines = [*map(_sink, answer["sinks"]), *lines]
+    return Group(*lines, table) if table_last else Group(table, *lines)
 
 
 def trouble_of(source: dict[str, Any]) -> str:

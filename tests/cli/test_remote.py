@@ -87,6 +87,17 @@ def test_on_a_narrow_terminal_whole_columns_are_left_out_and_none_is_cut():
     assert "netskope-prod  infrastructure  Collecting  16 h" in captured.get()
 
 
+def test_on_a_low_terminal_the_streams_are_cut_off_and_not_the_troubles():
+    streams = [{"name": f"s{number}", "state": "Collecting"} for number in range(50)]
+    state = {"state": "Error", "errorType": "THIRD-PARTY-CONFIG", "errorInfo": "the token is refused"}
+    source = {"name": "netskope-prod", "state": state, "health": {"errors": 1, "warnings": 0}, "streams": streams}
+    console = Console(width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(tables.of_status({"sources": [source], "sinks": []}, wide=False, table_last=True))
+    assert "the token is refused" in captured.get().splitlines()[0]
+    assert captured.get().splitlines()[-1].split()[1] == "s49"
+
+
 class TestHealth:
     def test_says_what_the_vendor_said_and_what_to_type(self, site, daemon):
         revoke(site, daemon)
