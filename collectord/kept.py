@@ -6,29 +6,24 @@ hold of that alone reads nothing.
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from collectord.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     import sqlite3
 
+    from collectord.sealing import Seal
     from collectord.settings import Environment
     from collectord.store import Store
 
 CREDENTIALS = ("source_key", "collectord_source_key")
 """As a credential is called alone, and as one of the folder that our unit file loads."""
 MIN_KEY_CHARACTERS = 32
-_PURPOSE = b"collectord: sources made by the API"
 
 
 class KeyMissing(Exception):
@@ -72,7 +67,7 @@ class KeptSources:
         """Names of sources that this key does not open."""
         self.paused: set[str] = set()
         self._store = store
-        self._cipher = None if key is None else Fernet(_derive(key))
+        self._seal = None if key is None else _seal(key)
 
     async def load(self) -> None:
         """Read what past runs have kept."""
@@ -87,7 +82,7 @@ class KeptSources:
 
     def require_key(self) -> None:
         """Raises KeyMissing where nothing could be kept."""
-        if self._cipher is None:
+        if self._seal is None:
             raise KeyMissing(
                 "sources made here are kept encrypted, and there is no key: make one (openssl rand -base64 32), give it"
                 " as the systemd credential source_key, or as COLLECTORD_SOURCE_KEY, and restart collectord"
@@ -96,9 +91,9 @@ class KeptSources:
     async def keep(self, name: str, document: dict[str, Any]) -> Kept:
         """Keep a source, in place of the one of this name; raises KeyMissing and StoreError."""
         self.require_key()
-        assert self._cipher is not None
+        assert self._seal is not None
         kept = Kept(secrets.token_hex(16), document)
-        sealed = self._cipher.encrypt(json.dumps([name, document]).encode())
+        sealed = self._seal.close(json.dumps([name, document]).encode())
         row = (name, kept.revision, sealed)
         await self._store.write(
             lambda connection: connection.execute("INSERT OR REPLACE INTO kept_source VALUES (?,?,?)", row)
@@ -128,16 +123,16 @@ class KeptSources:
             self.paused.discard(name)
 
     def _open(self, name: str, sealed: bytes) -> dict[str, Any] | None:
-        try:
-            owner, document = json.loads(self._cipher.decrypt(sealed)) if self._cipher else ("", {})
-        except (InvalidToken, ValueError):
-            return None
+        content = None if self._seal is None else self._seal.open(sealed)
+        owner, document = ("", {}) if content is None else json.loads(content)
         return document if owner == name else None
 
 
-def _derive(key: str) -> bytes:
-    derived = HKDF(SHA256(), 32, salt=None, info=_PURPOSE).derive(key.encode())
-    return base64.urlsafe_b64encode(derived)
+def _seal(key: str) -> Seal:
+    # Imported here: it takes 8 MB, and most daemons have no key.
+    from collectord.sealing import Seal
+
+    return Seal(key)
 
 
 def _load(connection: sqlite3.Connection) -> tuple[list[tuple[str, str, bytes]], list[str]]:

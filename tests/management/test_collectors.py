@@ -155,7 +155,7 @@ async def test_a_name_is_taken_by_a_file_or_by_another(site, okta):
 
 
 async def test_without_a_key_nothing_is_kept_and_it_is_said_how_to_make_one(site, okta):
-    site.plant.catalogue.kept._cipher = None
+    site.plant.catalogue.kept._seal = None
     reply = await site.ask("POST", ALL, made(okta))
     assert reply.status == 409
     assert "source_key" in reply.json["message"]
