@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from collectord.ecs import tables
 from collectord.ecs.choices import Choice
-from collectord.ecs.naming import cleaned, field_name, without
+from collectord.ecs.naming import FIELD_NAMES, cleaned
 from collectord.ecs.operations import MERGED, SCALARS, UNIONS
 from collectord.ecs.values import misfit
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collectord.ecs.tables import Decision, Row, Table
     from collectord.ecs.values import Problems
 
-_COMMON = {
+_USUAL = {
     "text": "x.__class__ is str and x",
     "number": "x.__class__ is int or x.__class__ is float",
     "flag": "x.__class__ is bool",
@@ -37,6 +37,8 @@ class Compiled:
     fill: Any
     """`fill(record, event, problems)`: the document's fields; `event` becomes its member of that name."""
     unknown: dict[str, int]
+    absent: frozenset[str]
+    """Texts that are to be taken out of a record beforehand."""
 
 
 @cache
@@ -44,11 +46,11 @@ def compiled(name: str) -> Compiled:
     """The function of a dataset's table, compiled at the first call; raises BadTable."""
     table = tables.read(name)
     unknown: dict[str, int] = {}
-    return Compiled(_compile(table, unknown), unknown)
+    return Compiled(_compile(table, unknown), unknown, frozenset(table.absent))
 
 
 def _compile(table: Table, unknown: dict[str, int]) -> Any:
-    code = _Code(table.name, frozenset(table.absent), unknown)
+    code = _Code(unknown)
     code.add_rows(table.rows)
     for decision in table.decisions:
         code.add_decision(decision)
@@ -58,9 +60,7 @@ def _compile(table: Table, unknown: dict[str, int]) -> Any:
 class _Code:
     """The lines of one function, and what they refer to."""
 
-    def __init__(self, name: str, absent: frozenset[str], unknown: dict[str, int], prefix: str = "") -> None:
-        self._name = name
-        self._absent = absent
+    def __init__(self, unknown: dict[str, int], prefix: str = "") -> None:
         self._unknown = unknown
         self._prefix = prefix
         """Of the names of values in complaints."""
@@ -68,7 +68,7 @@ class _Code:
         self._objects = {"": "record"}
         self._containers = {"": "document", "event": "event"} if not prefix else {"": "event"}
         self._names: dict[str, Any] = {"misfit": misfit, "inside": _inside, "NOTHING": _NOTHING}
-        self._names |= {"each": _each, "listed": _listed, "rest": _rest, "without": without}
+        self._names |= {"each": _each, "listed": _listed, "rest": _rest}
 
     def add_rows(self, rows: list[Row]) -> None:
         # First what pours whole objects in, so that a row for one field has the last word on it.
@@ -90,7 +90,6 @@ class _Code:
     def function(self, parameters: str) -> Any:
         """What was added, as a function."""
         head = [f"def fill({parameters}):"]
-        head += [" record = without(record, ABSENT)"] if self._absent else []
         head += [f" {local} = {{}}" for local in self._containers.values() if local != "event"]
         tail = [
             f" if {local}: {self._place(path)} = {local}"
@@ -98,9 +97,8 @@ class _Code:
             if path
         ]
         tail.append(f" return {self._containers['']}")
-        names = {**self._names, "ABSENT": self._absent}
-        exec("\n".join([*head, *self._lines, *tail]), names)  # noqa: S102  of our own tables, see above
-        return names["fill"]
+        exec("\n".join([*head, *self._lines, *tail]), self._names)  # noqa: S102  of our own tables, see above
+        return self._names["fill"]
 
     def _add_row(self, row: Row, rows: list[Row]) -> None:
         label = repr(self._prefix + (row.sources[0] if row.sources else ""))
@@ -124,27 +122,37 @@ class _Code:
             self._add_scalar(row)
 
     def _add_scalar(self, row: Row) -> None:
-        # The first branch is all that most values need, the second is all that an absent one does.
+        # What is most often so stands first: a member that is not there costs one look, a usual one two.
+        first, *others = row.sources
         function = self._refer(SCALARS[row.operation])
-        indent = ""
-        for source, value in [(source, self._value(source)) for source in row.sources]:
-            self._emit(f"{indent}x = {value}")
-            if common := _COMMON.get(row.operation):
-                self._emit(f"{indent}if {common}: {self._places(row)} = x")
-                self._emit(f"{indent}elif x is not None and x != '':")
-            else:
-                self._emit(f"{indent}if x is not None and x != '':")
-            self._emit(f"{indent} x = {function}(x, {self._prefix + source!r}, problems)")
-            self._emit(f"{indent} if x is not None: {self._places(row)} = x")
-            self._emit(f"{indent}if x is None or x == '':")
-            indent += " "
-        self._lines.pop()
+        parent, _, key = first.rpartition(".")
+        for source in others:
+            self._object(source.rpartition(".")[0])
+        self._emit("x = None") if others else None
+        self._emit(f"if {key!r} in {self._object(parent)}:")
+        self._emit(f" x = {self._object(parent)}[{key!r}]")
+        self._add_value(row, function, first, " ")
+        for depth, source in enumerate(others):
+            indent = " " * (depth + 1)
+            self._emit(f"{indent[1:]}if x is None or x == '':")
+            self._emit(f"{indent}x = {self._value(source)}")
+            self._add_value(row, function, source, indent)
+
+    def _add_value(self, row: Row, function: str, source: str, indent: str) -> None:
+        """Lines that put `x` in its place if it fits."""
+        if usual := _USUAL.get(row.operation):
+            self._emit(f"{indent}if {usual}: {self._places(row)} = x")
+            self._emit(f"{indent}elif x is not None and x != '':")
+        else:
+            self._emit(f"{indent}if x is not None and x != '':")
+        self._emit(f"{indent} x = {function}(x, {self._prefix + source!r}, problems)")
+        self._emit(f"{indent} if x is not None: {self._places(row)} = x")
 
     def _add_lists(self, rows: list[Row]) -> None:
         """Rows whose targets and sources are members of lists: one function for the objects of each list."""
         for target, source in dict.fromkeys((_list_of(row.targets[0]), _list_of(row.sources[0])) for row in rows):
             own = [row for row in rows if (_list_of(row.targets[0]), _list_of(row.sources[0])) == (target, source)]
-            code = _Code(self._name, frozenset(), self._unknown, f"{self._prefix}{source}[].")
+            code = _Code(self._unknown, f"{self._prefix}{source}[].")
             code.add_rows([_within(row) for row in own])
             function = self._refer(code.function("record, event, problems"))
             self._emit(f"x = {self._value(source)}")
@@ -282,8 +290,13 @@ def _listed(value: Any) -> list[dict[str, Any]]:
 def _rest(value: Any, taken: frozenset[str]) -> dict[str, Any]:
     if value.__class__ is not dict:
         return _NOTHING
-    return {
-        field_name(key): kept
-        for key, part in value.items()
-        if key not in taken and (kept := part if part.__class__ is int else cleaned(part)) is not None
-    }
+    found = {key: part for key, part in value.items() if key not in taken and (part or part == 0)}
+    if not found.keys() <= FIELD_NAMES.sound:
+        found = {FIELD_NAMES[key]: part for key, part in found.items()}
+    nested = [key for key, part in found.items() if part.__class__ is dict or part.__class__ is list]
+    for key in nested:
+        if (kept := cleaned(found[key])) is None:
+            del found[key]
+        else:
+            found[key] = kept
+    return found

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from collectord.ecs.compiling import compiled
+from collectord.ecs.naming import without
 from collectord.records import iso_time
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Mapper:
         table = compiled(name)
         self.unknown = table.unknown
         self._fill = table.fill
+        self._absent = table.absent
+        self._signs = [f'"{word}"'.encode() for word in table.absent] + [b"\\"]  # it may be written with escapes
         self._original = original
         self._time = iso_time(metadata.receipt_ms if metadata else 0)
         self._event = {"module": name.partition(".")[0], "dataset": name}
@@ -82,6 +85,8 @@ class Mapper:
             record = _read(raw, problems)
             if record.__class__ is not dict:
                 raise Unreadable("not an object")
+            if self._absent and self._has_absent(bytes(raw)):
+                record = without(record, self._absent)
             document = self._fill(record, self._event.copy(), problems)
             if problems or self._original or "@timestamp" not in document:
                 self._complete(document, raw, problems)
@@ -90,6 +95,9 @@ class Mapper:
             raise Unreadable("not readable as JSON") from None
         except RecursionError:
             raise Unreadable("nested too deep") from None
+
+    def _has_absent(self, raw: bytes) -> bool:
+        return any(sign in raw for sign in self._signs)
 
     def _complete(self, document: dict[str, Any], raw: bytes | msgspec.Raw, problems: list[str]) -> None:
         document.setdefault("@timestamp", self._time)

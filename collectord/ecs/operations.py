@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -227,14 +226,27 @@ def url(value: Any, name: str, problems: Problems) -> dict[str, Any] | None:
     original = text(value, name, problems)
     if not isinstance(original, str):
         return None
-    found: dict[str, Any] = {"original": original}
-    try:
-        parts = urlsplit(original if "://" in original else f"//{original}")
-        found |= {"scheme": parts.scheme, "domain": parts.hostname, "port": parts.port}
-        found |= {"path": parts.path, "query": parts.query, "fragment": parts.fragment}
-    except ValueError:
+    scheme, has_scheme, rest = original.partition("://")
+    rest, _, fragment = (rest if has_scheme else original).partition("#")
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    host, port = _host_and_port(authority.rpartition("@")[2])
+    found = {"original": original, "scheme": scheme.lower() if has_scheme else "", "domain": host.lower()}
+    found |= {"path": slash + path, "query": query, "fragment": fragment}
+    parts: dict[str, Any] = {key: part for key, part in found.items() if part}
+    if port.isascii() and port.isdecimal() and int(port[:6]) < 65536:
+        parts["port"] = int(port)
+    elif port:
         misfit(original, name, "a URL", problems)
-    return {key: part for key, part in found.items() if part}
+    return parts
+
+
+def _host_and_port(authority: str) -> tuple[str, str]:
+    if authority.startswith("["):
+        host, closed, behind = authority[1:].partition("]")
+        return host, behind.removeprefix(":") if closed else "["
+    host, _, port = authority.partition(":")
+    return host, port
 
 
 def user_agent(value: Any, name: str, problems: Problems) -> dict[str, Any] | None:

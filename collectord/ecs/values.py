@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -94,21 +94,24 @@ def time(value: Any, name: str, problems: Problems) -> str | None:
     """A time to the millisecond, as Elasticsearch keeps it; a number counts seconds, or milliseconds, since 1970."""
     try:
         if value.__class__ is str:
-            if value in NOTHING:
-                return None
             moment = datetime.fromisoformat(value)
-            if value[4::3][:2] == "--" and value[10] == "T" and value[19:20] in ".Z" and value[-1] == "Z":
+            if value[-1] == "Z" and value[10] == "T" and value[4] == value[7] == "-" and value[19] in ".Z":
                 return value if len(value) <= 24 else value[:23] + "Z"
             return iso_time(milliseconds(moment))
+        if value.__class__ is int and 0 < value < _MILLISECONDS_FROM:
+            return _second(value)
         if value.__class__ is int or value.__class__ is float:
-            if value == 0:
-                return None
-            return iso_time(int(value if value >= _MILLISECONDS_FROM else value * 1000))
+            return iso_time(int(value if value >= _MILLISECONDS_FROM else value * 1000)) if value else None
     except (ValueError, OverflowError, IndexError):
         pass
-    if value:
+    if value and not (value.__class__ is str and value in NOTHING):
         misfit(value, name, "a time", problems)
     return None
+
+
+@lru_cache(1024)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.000Z"
 
 
 @lru_cache(4096)
