@@ -7,7 +7,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
-from aiohttp import ClientTimeout
+from aiohttp import ClientTimeout, encode_basic_auth
+from multidict import CIMultiDict
 from pydantic import SecretStr
 from yarl import URL
 
@@ -54,13 +55,15 @@ class Endpoint:
     """Where a sink is reached, with one credential."""
 
     def __init__(self, settings: SinkSettings, session: ClientSession, headers: Mapping[str, str]) -> None:
-        self.url = URL(settings.url.get_secret_value())
-        self._headers = {"Accept-Encoding": "identity", **headers}
+        url = URL(settings.url.get_secret_value())
+        self.url = url.with_user(None)
+        self._headers = CIMultiDict({"Accept-Encoding": "identity"} | _basic(url))
+        self._headers.update(headers)
         self._session = session
         self._tls: ssl.SSLContext | bool = tls_context(settings.ca_file) if settings.ca_file else True
         self._timeout = ClientTimeout(total=settings.timeout, sock_connect=min(10.0, settings.timeout))
         self._seconds = settings.timeout
-        self._secrets = sorted(_secrets(settings, self.url, headers.values()), key=len, reverse=True)
+        self._secrets = sorted(_secrets(settings, url, self._headers.values()), key=len, reverse=True)
 
     @property
     def host(self) -> str:
@@ -114,6 +117,13 @@ async def _read(answer: ClientResponse, most: int) -> bytes:
     return b"".join(parts)
 
 
+def _basic(url: URL) -> dict[str, str]:
+    """The credential in a URL as a header, where another one may take its place."""
+    if url.user is None:
+        return {}
+    return {"Authorization": encode_basic_auth(url.user, url.password or "")}
+
+
 def _secrets(settings: SinkSettings, url: URL, headers: Iterable[str]) -> Iterator[bytes]:
     """What could be one, in the forms in which an answer might repeat it."""
     keys = [part for part in url.raw_parts if len(part) >= _LOOKS_RANDOM_CHARACTERS]
@@ -134,6 +144,11 @@ class BatchSize:
     def too_large(self, batch: Batch) -> None:
         """From now on finish smaller ones; those that wait are split."""
         self.most = min(self.most, max(_SMALLEST_BATCH_BYTES, len(batch.lines()) // 2))
+
+
+def made_for_another(host: str) -> BatchRejected:
+    """The error of a batch that waited while its sink became one of another type."""
+    return BatchRejected(f"the batch was made for a sink of another type than {host}; give each type a name of its own")
 
 
 def refusal(answer: Answer, hint: str = "its headers") -> SinkError:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from isal import igzip
+from isal import igzip, isal_zlib
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,6 +121,13 @@ class Batch:
     def lines(self) -> bytes:
         """The body as the sink reads it, decompressed."""
         return igzip.decompress(self.body) if self.encoding == "gzip" else self.body
+
+    def begins_with(self, text: bytes) -> bool:
+        """Whether its lines do; the rest of them stays compressed."""
+        if self.encoding != "gzip":
+            return self.body.startswith(text)
+        beginning: bytes = isal_zlib.decompressobj(wbits=31).decompress(self.body, max_length=len(text))
+        return beginning == text
 
     def split(self) -> tuple[Batch, Batch]:
         """Halve a batch of two or more records.

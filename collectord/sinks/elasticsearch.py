@@ -14,7 +14,7 @@ from anyio import to_thread
 from collectord import ecs, layouts
 from collectord.client import retry_after
 from collectord.errors import BatchRejected, SinkRefused, SinkUnavailable
-from collectord.posting import BatchSize, Endpoint, refusal
+from collectord.posting import BatchSize, Endpoint, made_for_another, refusal
 from collectord.records import iso_time
 from collectord.sink import Outcome
 
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 _CREDENTIAL = "api_key, or username and password"
 _RESULT_BYTES = 64 * 2**20
+_ACTION = b'{"create":{"_index":"'
 _FILTER = "items.*.status,items.*.error"
 _NO_NAME = re.compile(r"[^a-z0-9_]+")
+_DONE = {200, 201, 409}  # the last one: it was there already
 _FORBIDDEN = {401, 403}
 _RAW_DATASETS = {"netskope.alerts": "netskope.alerts_v2", "netskope.events": "netskope.events_v2"}
 """Elastic has two generations of these; the raw objects of the REST API are for the second."""
@@ -76,7 +78,7 @@ class ElasticsearchSink:
     def _lines(self, records: Sequence[Record], metadata: Metadata) -> Iterator[Line]:
         dataset, document = self._mapping(metadata)
         index = f"logs-{dataset}-{self._settings.namespace}"
-        action = f'{{"create":{{"_index":"{index}","_id":"'.encode()
+        action = _ACTION + f'{index}","_id":"'.encode()
         known = blake2b(f"{metadata.source}\0{metadata.stream}\0".encode(), digest_size=16)
         for record in records:
             identity = known.copy()
@@ -100,6 +102,8 @@ class ElasticsearchSink:
 
     async def send(self, batch: Batch) -> Outcome | None:
         """Post once, and judge each document; see `Sink.send`."""
+        if not batch.begins_with(_ACTION):
+            raise made_for_another(self._endpoint.host)
         answer = await self._endpoint.post(
             batch, {"Content-Type": "application/x-ndjson"}, url=self._bulk, most=_RESULT_BYTES
         )
@@ -108,7 +112,7 @@ class ElasticsearchSink:
         if not answer.is_success:
             raise refusal(answer, _CREDENTIAL)
         judged = _items(answer, batch)
-        if all(each.status in {200, 201, 409} for each in judged):  # 409: it was there already
+        if all(each.status in _DONE for each in judged):
             return None
         return await to_thread.run_sync(self._outcome, batch, judged, answer)
 
@@ -116,8 +120,9 @@ class ElasticsearchSink:
         for each in judged:
             if each.status in _FORBIDDEN:
                 self._refuse(each)
-        again = [at for at, each in enumerate(judged) if each.status == 429 or each.status >= 500]
         refused = [at for at, each in enumerate(judged) if 400 <= each.status < 500 and each.status not in {409, 429}]
+        left = _DONE.union(judged[at].status for at in refused)
+        again = [at for at, each in enumerate(judged) if each.status not in left]
         rest, *alone = batch.picks(again, *([at] for at in refused))
         parts = [(part, self._rejection(judged[at])) for part, at in zip(alone, refused, strict=True)]
         if not again:

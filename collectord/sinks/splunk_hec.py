@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from collectord import layouts
 from collectord.errors import BatchRejected, SinkRefused, SinkUnavailable
-from collectord.posting import BatchSize, Endpoint, refusal
+from collectord.posting import BatchSize, Endpoint, made_for_another, refusal
 from collectord.sink import Outcome
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collectord.records import Batch, Metadata, Record
     from collectord.settings import SplunkHecSinkSettings
 
+_EVENT = b'{"time":'
 _PATH = "/services/collector"
 _ANSWER_BYTES = 65536
 _TAKEN = {0, 24, 25}  # the last two: taken, and a queue is filling up
@@ -78,11 +79,13 @@ class SplunkHecSink:
         behind = f',"fields":{{{_members(fields)},"record_id":'.encode()
         for record in records:
             time_ms = metadata.receipt_ms if record.time_ms is None else record.time_ms
-            time = f'{{"time":{time_ms / 1000:.3f},'.encode()
+            time = _EVENT + f"{time_ms / 1000:.3f},".encode()
             yield b'%s%s"event":' % (time, before), record.raw, b"%s%s}}\n" % (behind, quote(record.id).encode())
 
     async def send(self, batch: Batch) -> Outcome | None:
         """Post once, and wait for the indexers where that was asked for; see `Sink.send`."""
+        if not batch.begins_with(_EVENT):
+            raise made_for_another(self._endpoint.host)
         answer = await self._endpoint.post(batch, {}, url=self._events, most=_ANSWER_BYTES)
         if answer.status == 413:
             self._size.too_large(batch)

@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from collectord import layouts
 from collectord.errors import EXCERPT_CHARACTERS
-from collectord.posting import BatchSize, Endpoint, refusal
+from collectord.posting import BatchSize, Endpoint, made_for_another, refusal
 from collectord.records import Notice
 from collectord.sink import Outcome
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collectord.records import Batch, Metadata, Record
     from collectord.settings import SumoLogicSinkSettings
 
+_NAME = b'{"X-Sumo-Name":'
 _ANSWER_BYTES = 4096
 _LONGEST_VALUE = 200  # characters; Sumo's own limit for the value of a field
 _NOT_IN_HEADERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -58,6 +59,8 @@ class SumoLogicSink:
 
     async def send(self, batch: Batch) -> Outcome | None:
         """Post once; see `Sink.send`."""
+        if not batch.begins_with(_NAME):
+            raise made_for_another(self._endpoint.host)
         headers, events = await to_thread.run_sync(_taken_apart, batch)
         answer = await self._endpoint.post(events, headers, most=_ANSWER_BYTES)
         if answer.status in {408, 413}:  # 408: it could not read so much in its time

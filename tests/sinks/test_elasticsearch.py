@@ -39,18 +39,21 @@ def saying(verdicts):
 
 BUSY = (429, "es_rejected_execution_exception", "rejected execution of coordinating operation")
 BROKEN = (503, "unavailable_shards_exception", "primary shard is not active")
+ODD = (302, "found", "elsewhere")
 BAD = (400, "document_parsing_exception", "failed to parse field [x]")
 
 
 async def test_each_document_is_judged_by_itself(far, session, tmp_path):
     sink = near(far, session)
-    far.verdict = saying({b"id-3\\": [BUSY, BUSY], b"id-4\\": [BAD], b"id-5\\": [BROKEN], b"id-6\\": [BUSY, BAD]})
+    far.verdict = saying(
+        {b"id-3\\": [BUSY, BUSY], b"id-4\\": [BAD], b"id-5\\": [BROKEN], b"id-6\\": [BUSY, BAD], b"id-7\\": [ODD]}
+    )
     sent = records(10)
     async with delivered(tmp_path, sink, *sink.encode(sent, METADATA)) as outbox:
         assert outbox.dead_letters["default"] == 2
     assert sorted(far.events()) == sorted(raw([*sent[:4], sent[5], *sent[7:]]))
     lines = [call.body for call in far.posts]
-    assert len(lines) == 3  # all ten; then the three that were put off; then the one that was put off again
+    assert len(lines) == 3  # all ten; then the four that were put off; then the one that was put off again
 
 
 async def test_what_is_there_already_is_done_whatever_stands_beside_it(far, session, tmp_path):

@@ -193,3 +193,33 @@ async def test_the_same_lines_are_the_same_bytes_in_every_process(far, session):
     first, second = batch.split()
     assert igzip.decompress(first.body) + igzip.decompress(second.body) == batch.lines()
     assert one_batch(near(far, session), 20).body == batch.body
+
+
+async def test_what_waited_while_its_sink_became_another_is_kept_as_dead_letters(far, session, tmp_path):
+    others = [stand_in for name, stand_in in STAND_INS.items() if name != far.type]
+    batches = []
+    for make in others:
+        async with (other := make()).serve():
+            batches += near(other, session).encode(records(10), METADATA)
+    if far.type == "http":
+        pytest.skip("it takes whatever its layout is, so it cannot tell")
+    async with delivered(tmp_path, near(far, session), *batches) as outbox:
+        assert outbox.dead_letters["default"] == 30
+    assert far.posts == []
+
+
+async def test_a_credential_in_the_url_gives_way_to_that_of_the_options(far, session):
+    sink = near(far, session, url=far.settings()["url"].replace("//", "//somebody:geheimnis@"))
+    assert await sink.send(one_batch(sink, 1)) is None
+    far.fail(Status(500, b"geheimnis c29tZWJvZHk6Z2VoZWltbmlz somebody"))
+    with pytest.raises(SinkUnavailable) as caught:
+        await sink.send(one_batch(sink, 1))
+    assert "geheimnis" not in messages(caught.value)
+
+
+async def test_a_credential_in_the_url_is_one(session):
+    far = Http()
+    async with far.serve():
+        far.knobs.authorization = "Basic d3JpdGVyOmdlaGVpbQ=="
+        sink = near(far, session, url=far.base_url.replace("//", "//writer:geheim@"), headers={})
+        assert await sink.send(one_batch(sink, 1)) is None
