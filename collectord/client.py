@@ -54,6 +54,8 @@ REQUEST_SECONDS = 120.0
 CONNECT_SECONDS = 10.0
 _PRINTABLE = re.compile(r"[!-~]+")
 _INFLATE_ON_LOOP_BYTES = 65536
+_MAX_GZIP_MEMBERS = 64
+"""Servers send one; each costs a copy of all that follows it."""
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}  # not: the resolver is away
 
 
@@ -237,7 +239,7 @@ class Client:
                 ssl=self._tls,
                 middlewares=self._middlewares,
             ) as answer:
-                body = await self._read(answer)
+                body = await self._read_or_do_without(answer)
                 return Response(answer.status, answer.headers, _links(answer), body, _server_time(answer.headers))
         except aiohttp.ClientConnectorCertificateError as error:
             raise WrongHost(
@@ -253,6 +255,14 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             reason = "did not answer in time" if isinstance(error, TimeoutError) else "broke the connection off"
             raise CutShort(f"{self.origin.host} {reason}", info=type(error).__name__) from None
+
+    async def _read_or_do_without(self, answer: ClientResponse) -> bytes:
+        try:
+            return await self._read(answer)
+        except (CutShort, aiohttp.ClientError):
+            if answer.status != 429:
+                raise
+            return b""  # what it asks for stands in its headers
 
     async def _read(self, answer: ClientResponse) -> bytes:
         chunks = []
@@ -287,6 +297,8 @@ class Client:
                     raise CutShort(f"{self.origin.host} sent a compressed page that is cut short")
                 parts.append(part)
                 data = member.unused_data
+                if data and len(parts) == _MAX_GZIP_MEMBERS:
+                    raise CutShort(f"{self.origin.host} sent a compressed page in more than {len(parts)} pieces")
         except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say that it is an exception
             raise CutShort(f"{self.origin.host} sent a compressed page that cannot be read", info=str(error)) from None
         return b"".join(parts) if len(parts) != 1 else parts[0]
