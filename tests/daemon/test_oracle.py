@@ -14,7 +14,7 @@ from tests.daemon.harness import Site
 from tests.daemon.storm import Storm
 from tests.daemon.tenants import ALL, OKTA, OTHERS, limited_okta, plain_okta
 
-KILLS = 100
+KILLS = 70
 SEED = os.environ.get("COLLECTORD_ORACLE_SEED") or str(random.randrange(10**6))
 SOAK_SECONDS = float(os.environ.get("COLLECTORD_SOAK_SECONDS") or 0)
 
