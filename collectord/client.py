@@ -54,8 +54,8 @@ REQUEST_SECONDS = 120.0
 CONNECT_SECONDS = 10.0
 _PRINTABLE = re.compile(r"[!-~]+")
 _INFLATE_ON_LOOP_BYTES = 65536
-_MAX_GZIP_MEMBERS = 64
-"""Servers send one; each costs a copy of all that follows it."""
+_MAX_GZIP_MEMBERS = 1024
+"""Servers send one, or one for each piece of a stream; each costs a copy of all that follows it."""
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}  # not: the resolver is away
 
 
