@@ -35,7 +35,8 @@ class SentinelOneRates:
 
     def complaints(self, call: Call, in_flight: Sequence[Call]) -> Iterator[str]:
         """What the console would take, and a calm client does not do."""
-        if sum(other.path == call.path for other in in_flight) > 1:
+        asked = (call.path, call.headers.get("Authorization"))
+        if sum((other.path, other.headers.get("Authorization")) == asked for other in in_flight) > 1:
             yield "two requests of one list at the same time"
         agreed = self._knobs.agreed_per_second
         arrivals = self._arrivals[call.path]

@@ -13,18 +13,22 @@ import anyio
 
 from tests.benchmark import idle, throughput
 from tests.benchmark.subjects import Ended, leave_a_core
+from tests.benchmark.vendors import VENDORS
 
 
 def read(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description="What collectord costs.")
     full = parser.add_argument_group("at full speed (the default)")
+    full.add_argument("--vendor", choices=VENDORS, default="okta", help="default: okta")
     full.add_argument("--records", type=int, default=200_000, help="in the log of each source; default: 200,000")
     full.add_argument("--pairs", type=int, default=5, help="runs of each program; default: 5")
     full.add_argument("--sources", type=int, default=1, help="at a time, each with a log of its own; default: 1")
     full.add_argument("--latency", type=float, default=0, metavar="MS", help="before each answer, of vendor and sink")
     full.add_argument("--gzip", action="store_true", help="the vendor compresses its pages")
+    full.add_argument("--page-bytes", type=int, default=0, metavar="N", help="pages so large, by larger records")
+    full.add_argument("--rules", action="store_true", help="with four rules against without, instead of the floor")
     quiet = parser.add_argument_group("with nothing to collect")
-    quiet.add_argument("--idle", type=int, default=0, metavar="N", help="measure N idle sources instead")
+    quiet.add_argument("--idle", type=int, default=0, metavar="N", help="measure N idle sources of Okta instead")
     quiet.add_argument("--interval", type=int, default=60, metavar="S", help="between a source's polls; default: 60")
     return parser.parse_args(words)
 

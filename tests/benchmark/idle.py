@@ -20,6 +20,7 @@ from tests.benchmark.configuration import write
 from tests.benchmark.idle_floor import address
 from tests.benchmark.report import Row, table
 from tests.benchmark.subjects import running
+from tests.benchmark.vendors import VENDORS
 
 _HOST = re.compile(rb"\r\nHost: ([^\r]+)", re.IGNORECASE)
 
@@ -97,7 +98,9 @@ async def measure(options: argparse.Namespace, core: set[int], scratch: Path) ->
     vendor = Vendor()
     async with vendor.serve() as port:
         sources = [("00token", f"http://{address(number)}:{port}") for number in range(options.idle)]
-        file = write(scratch / "idle", "http://127.0.0.1:9", sources, options.interval)
+        file = write(
+            scratch / "idle", "http://127.0.0.1:9", VENDORS["okta"], sources, intervals={"events": options.interval}
+        )
         numbers = [str(number) for number in (port, options.idle, options.interval)]
         with (
             running(["-m", "collectord", "run", "--config", str(file)], core, scratch) as ours,
@@ -121,4 +124,4 @@ async def measure(options: argparse.Namespace, core: set[int], scratch: Path) ->
                 )
                 for subject, (polls, cpu) in zip((ours, floor), before, strict=True)
             ]
-    return table(_ROWS, windows[:1], windows[1:])
+    return table(_ROWS, {"collectord": windows[:1], "floor": windows[1:]})

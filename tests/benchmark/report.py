@@ -1,8 +1,8 @@
-"""Figures of both programs side by side, and the ratio of each pair of runs."""
+"""Figures of two programs side by side, and the ratio of each pair of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import TypeVar
 
@@ -12,12 +12,13 @@ Row = tuple[str, Callable[[R], float], int]
 """What it is called, where it is found, and how many decimal digits mean something."""
 
 
-def table(rows: Sequence[Row[R]], ours: Sequence[R], floors: Sequence[R]) -> str:
-    lines = [f"{'':28}{'collectord':28}{'floor':28}ratio"]
+def table(rows: Sequence[Row[R]], runs: Mapping[str, Sequence[R]]) -> str:
+    """`runs` of two programs, by name; run after run they are pairs."""
+    lines = ["".join(f"{title:28}" for title in ("", *runs)) + "ratio"]
     for name, figure, digits in rows:
-        pairs = [(figure(our), figure(floor)) for our, floor in zip(ours, floors, strict=True)]
-        left, right = (_spread([pair[side] for pair in pairs], digits) for side in (0, 1))
-        ratio = _spread([our / floor for our, floor in pairs if floor], 2)
+        sides = [[figure(run) for run in side] for side in runs.values()]
+        left, right = (_spread(side, digits) for side in sides)
+        ratio = _spread([our / other for our, other in zip(*sides, strict=True) if other], 2)
         lines.append(f"{name:28}{left:28}{right:28}{ratio}".rstrip())
     return "\n".join(lines)
 

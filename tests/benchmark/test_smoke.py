@@ -5,7 +5,10 @@ import re
 
 import pytest
 
+from tests.benchmark import throughput
 from tests.benchmark.__main__ import main
+from tests.benchmark.far_side import FarSide
+from tests.benchmark.vendors import VENDORS
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +23,27 @@ def figures(printed, row):
     return [float(figure.replace(",", "")) for figure in re.findall(r"[\d.,]+", line.removeprefix(row))]
 
 
-def test_full_speed(capsys):
-    assert main(["--records", "3500", "--pairs", "1", "--sources", "2", "--latency", "1", "--gzip"]) == 0
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_full_speed(vendor, capsys):
+    words = ["--vendor", vendor, "--records", "3500", "--pairs", "1", "--sources", "2", "--latency", "1", "--gzip"]
+    assert main(words) == 0
     printed = capsys.readouterr().out
     assert all(0.1 < figure < 10_000 for figure in figures(printed, "CPU-s per million records"))
     assert all(10 < figure < 1_000 for figure in figures(printed, "peak RSS, MiB")[:2])
+
+
+def test_large_pages_and_rules(capsys):
+    assert (
+        main(["--vendor", "sailpoint", "--records", "12000", "--pairs", "1", "--page-bytes", "9000000", "--rules"]) == 0
+    )
+    assert figures(capsys.readouterr().out, "CPU-s per million records")[2] > 0.5
+
+
+def test_a_record_too_few_ends_it(capsys, monkeypatch):
+    monkeypatch.setattr(FarSide, "count", lambda _: (99, 100))
+    monkeypatch.setattr(throughput, "_QUIET_SECONDS", (1.0,))
+    assert main(["--records", "100", "--pairs", "1"]) == 1
+    assert "99 records" in capsys.readouterr().err
 
 
 def test_idle(capsys):
