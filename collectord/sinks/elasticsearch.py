@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
@@ -35,6 +35,8 @@ _FILTER = "items.*.status,items.*.error"
 _NO_NAME = re.compile(r"[^a-z0-9_]+")
 _DONE = {200, 201, 409}  # the last one: it was there already
 _FORBIDDEN = {401, 403}
+_NO_PIPELINE = "pipeline with id"  # "... [x] does not exist"
+_WITHOUT_PIPELINE = "_none"
 _RAW_DATASETS = {"netskope.alerts": "netskope.alerts_v2", "netskope.events": "netskope.events_v2"}
 """Elastic has two generations of these; the raw objects of the REST API are for the second."""
 
@@ -118,8 +120,8 @@ class ElasticsearchSink:
 
     def _outcome(self, batch: Batch, judged: list[_Judged], answer: Answer) -> Outcome:
         for each in judged:
-            if each.status in _FORBIDDEN:
-                self._refuse(each)
+            if each.status in _FORBIDDEN or each.reason.startswith(_NO_PIPELINE):
+                raise self._refusal(each)
         refused = [at for at, each in enumerate(judged) if 400 <= each.status < 500 and each.status not in {409, 429}]
         left = _DONE.union(judged[at].status for at in refused)
         again = [at for at, each in enumerate(judged) if each.status not in left]
@@ -140,16 +142,21 @@ class ElasticsearchSink:
         message = f"{self._endpoint.host} cannot take the document: {judged.status} {judged.type}"
         return BatchRejected(message, code=judged.status, info=judged.reason)
 
-    def _refuse(self, judged: _Judged) -> NoReturn:
+    def _refusal(self, judged: _Judged) -> SinkRefused:
         # Not the document's fault: buried, all the others would follow it.
-        message = (
-            f"{self._endpoint.host} lets us write nothing: {judged.status} {judged.type}; grant create_doc and"
-            " auto_configure on logs-*, or take away what blocks the index, then reload"
-        )
-        raise SinkRefused(message, code=judged.status, info=judged.reason)
+        hint = "grant create_doc and auto_configure on logs-*, or take away what blocks the index"
+        if judged.status not in _FORBIDDEN:
+            hint = "check pipeline"
+        message = f"{self._endpoint.host} lets us write nothing: {judged.status} {judged.type}; {hint}, then reload"
+        return SinkRefused(message, code=judged.status, info=judged.reason)
 
     async def check(self) -> str:
-        """Ask for name and version; a credential that may only write need not be allowed to see them."""
+        """Ask for what is there; a credential that may only write need not be allowed to see it."""
+        name = self._settings.pipeline
+        if name not in {None, _WITHOUT_PIPELINE}:
+            url = self._endpoint.url / "_ingest" / "pipeline" / str(name)
+            if (await self._endpoint.request("GET", b"", {}, url=url)).status == 404:
+                raise SinkRefused(f"{self._endpoint.host} has no ingest pipeline {name}; check pipeline", code=404)
         answer = await self._endpoint.request("GET", b"", {}, most=65536)
         if answer.status == 403:
             return f"{answer.host} answers, and knows the credential"

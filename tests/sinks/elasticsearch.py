@@ -34,6 +34,7 @@ class Elasticsearch(StandIn):
         self.verdict: Callable[[bytes], Verdict | None] = lambda _: None
         """What else is wrong with a document."""
         self.may_monitor = True
+        self.pipelines = {"my-pipeline"}
 
     def settings(self, **options: Any) -> dict[str, Any]:
         credential = (
@@ -59,6 +60,9 @@ class Elasticsearch(StandIn):
             return _error(401, "security_exception", f"unable to authenticate with provided credentials {text}")
         if call.path == "/" and call.method in {"GET", "HEAD"}:
             return self._root()
+        if call.path.startswith("/_ingest/pipeline/"):
+            known = call.path.rpartition("/")[2] in self.pipelines
+            return Answer.json({}, 200 if known else 404) if self.may_monitor else _error(403, "security_exception", "")
         if call.path != "/_bulk" or call.method not in {"POST", "PUT"}:
             return _error(404, "invalid_index_name_exception", f"no handler for {call.path}")
         if call.headers.get("Content-Type", "").partition(";")[0] not in {"application/x-ndjson", "application/json"}:
@@ -93,7 +97,7 @@ class Elasticsearch(StandIn):
                 return _error(
                     400, "illegal_argument_exception", "Malformed action/metadata line, expected START_OBJECT"
                 )
-            items.append({operation: self._item(operation, target, document)})
+            items.append({operation: self._item(operation, target, document, call.query.get("pipeline", "_none"))})
         errors = any(item["status"] >= 300 for each in items for item in each.values())
         if "filter_path" in call.query:
             items = [
@@ -105,7 +109,10 @@ class Elasticsearch(StandIn):
             return Answer.json({"items": items})
         return Answer.json({"took": 3, "errors": errors, "items": items})
 
-    def _item(self, operation: str, target: dict[str, Any], text: bytes) -> dict[str, Any]:
+    def _item(self, operation: str, target: dict[str, Any], text: bytes, pipeline: str) -> dict[str, Any]:
+        if pipeline not in {"_none", *self.pipelines}:
+            reason = f"pipeline with id [{pipeline}] does not exist"
+            return {"status": 400, "error": {"type": "illegal_argument_exception", "reason": reason}}
         index, id_ = target["_index"], target["_id"]
         named = {"_index": f".ds-{index}-000001", "_id": id_}
         status, kind, reason = self._judge(operation, index, id_, text) or (201, "", "")

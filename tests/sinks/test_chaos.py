@@ -11,6 +11,7 @@ from isal import igzip
 from isal.isal_zlib import crc32
 
 from collectord.demo.faults import Cut, HtmlPage, Reset, Slow, Status
+from collectord.records import Record
 from tests.fakes import acceptance, open_outbox
 from tests.sinks.elasticsearch import Elasticsearch
 from tests.sinks.sending import METADATA, near, raw, records
@@ -44,7 +45,7 @@ async def test_whatever_happens_each_document_is_there_once_or_a_dead_letter_onc
         return chance.choice(VERDICTS)
 
     far.verdict = verdict
-    issued = []
+    issued: list[Record] = []
     async with far.serve():
         for life in range(LIVES):
             far.largest = chance.choice([None, 3000])  # less than some batches, more than any document

@@ -226,3 +226,16 @@ async def test_a_check_of_something_else_says_so(far, session):
     far.fail(HtmlPage())
     with pytest.raises(SinkUnavailable, match="is no Elasticsearch, nor OpenSearch"):
         await near(far, session).check()
+
+
+async def test_a_pipeline_that_is_not_there_buries_nothing_and_a_check_finds_it(far, session):
+    sink = near(far, session, pipeline="other")
+    with pytest.raises(SinkRefused, match="check pipeline"):
+        await sink.send(one_batch(sink, 10))
+    with pytest.raises(SinkRefused, match="has no ingest pipeline other"):
+        await sink.check()
+    far.may_monitor = False
+    assert await sink.check()
+    for name in ("my-pipeline", "_none"):
+        far.may_monitor = True
+        assert await near(far, session, pipeline=name).check()
