@@ -63,7 +63,7 @@ class Mapper:
         self.unknown = table.unknown
         self._fill = table.fill
         self._absent = table.absent
-        self._signs = [f'"{word}"'.encode() for word in table.absent] + [b"\\"]  # it may be written with escapes
+        self._sign = re.compile('"(?:{})"'.format("|".join(map(re.escape, sorted(table.absent)))).encode())
         self._original = original
         self._time = iso_time(metadata.receipt_ms if metadata else 0)
         self._event = {"module": name.partition(".")[0], "dataset": name}
@@ -85,7 +85,7 @@ class Mapper:
             record = _read(raw, problems)
             if record.__class__ is not dict:
                 raise Unreadable("not an object")
-            if self._absent and self._has_absent(bytes(raw)):
+            if self._absent and self._may_hold_absent(bytes(raw)):
                 record = without(record, self._absent)
             document = self._fill(record, self._event.copy(), problems)
             if problems or self._original or "@timestamp" not in document:
@@ -96,8 +96,9 @@ class Mapper:
         except RecursionError:
             raise Unreadable("nested too deep") from None
 
-    def _has_absent(self, raw: bytes) -> bool:
-        return any(sign in raw for sign in self._signs)
+    def _may_hold_absent(self, raw: bytes) -> bool:
+        # A look at the bytes takes a third of the time that a look at every value takes. An escape may hide a word.
+        return b"\\" in raw or self._sign.search(raw) is not None
 
     def _complete(self, document: dict[str, Any], raw: bytes | msgspec.Raw, problems: list[str]) -> None:
         document.setdefault("@timestamp", self._time)

@@ -75,11 +75,17 @@ def sound(value: Any) -> Any:
 
 
 def without(value: Any, absent: frozenset[str]) -> Any:
-    """Without the texts that mean nothing, at all depths; None if it is one itself."""
-    if value.__class__ is str:
-        return None if value in absent else value
+    """Without the texts that mean nothing, at all depths, and without what is empty."""
     if value.__class__ is dict:
-        return {key: kept for key, part in value.items() if (kept := without(part, absent)) is not None}
+        found = {
+            key: part
+            for key, part in value.items()
+            if (part and (part.__class__ is not str or part not in absent)) or part == 0
+        }
+        for key, part in found.items():
+            if part.__class__ is dict or part.__class__ is list:
+                found[key] = without(part, absent)
+        return found
     if value.__class__ is list:
-        return [kept for part in value if (kept := without(part, absent)) is not None]
+        return [without(part, absent) for part in value if part.__class__ is not str or part not in absent]
     return value

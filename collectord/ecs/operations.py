@@ -55,7 +55,7 @@ def ips(value: Any, name: str, problems: Problems) -> list[str] | None:
     for part in value:
         if part.__class__ is str and len(part) <= LONGEST_ADDRESS and is_address(part):
             found[part] = None
-        elif part is not None:
+        elif part:
             found.update(dict.fromkeys(ip(one, name, problems) for one in _parts(part)))
     found.pop(None, None)
     return [*found] or None

@@ -43,13 +43,13 @@ _ANDROID_MODEL = re.compile(r"Android [\d.]+; ([^;)]{1,60}?)(?: Build/[^)]{0,60}
 
 
 def parse(original: str) -> dict[str, Any]:
-    """The members of `user_agent`; those within are shared, so nobody may change them."""
-    return {"original": original, **_parsed(original[:_LONGEST])}
+    """The members of `user_agent`; the same object for the same text, so nobody may change it."""
+    return _parsed(original) if len(original) <= _LONGEST else {**_parsed(original[:_LONGEST]), "original": original}
 
 
 @lru_cache(2048)
 def _parsed(said: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": "Other", "device": {"name": _device(said)}}
+    found: dict[str, Any] = {"original": said, "name": "Other", "device": {"name": _device(said)}}
     for name, pattern in _COMPILED_NAMES:
         if match := pattern.search(said):
             found["name"], version = (name or match[1]), match[match.re.groups]
