@@ -212,6 +212,9 @@ class _Original:
         self._frame = orjson.dumps(frame)[:-1]
 
     def __call__(self, record: Record) -> bytes:
-        time_ms = self._receipt_ms if record.time_ms is None else record.time_ms
+        try:
+            time = iso_time(self._receipt_ms if record.time_ms is None else record.time_ms)
+        except OverflowError:  # beyond the year 9999
+            time = iso_time(self._receipt_ms)
         message = orjson.dumps(bytes(record.raw).decode("utf-8", "replace"))
-        return b'%s,"@timestamp":"%s","message":%s}' % (self._frame, iso_time(time_ms).encode(), message)
+        return b'%s,"@timestamp":"%s","message":%s}' % (self._frame, time.encode(), message)

@@ -1,8 +1,7 @@
 """A stand-in for Sumo Logic's HTTP Logs and Metrics source, strict about its headers and sizes."""
 
+import json
 from typing import Any, NamedTuple
-
-import orjson
 
 from collectord.demo.exchange import Answer, Call
 from tests.sinks.stand_in import BadBody, StandIn, text_of
@@ -62,7 +61,7 @@ class SumoLogic(StandIn):
         if len(text) > _MOST_BYTES and len(lines) > 1:
             self.violations.append(f"{len(text)} bytes in one request")
         for line in lines:
-            if not isinstance(orjson.loads(line), dict):
+            if not isinstance(json.loads(line), dict):
                 self.violations.append(f"no JSON object: {line[:100]!r}")
         pairs = [pair.partition("=") for pair in call.headers.get("X-Sumo-Fields", "").split(",") if pair]
         fields = {name.strip(): value for name, _, value in pairs}

@@ -176,9 +176,10 @@ async def test_every_stream_of_every_source_type_is_taken_in_both_formats(far, s
                     assert await sink.send(batch) is None
 
 
-async def test_a_record_without_a_time_is_as_old_as_its_receipt(far, session):
+@pytest.mark.parametrize("time_ms", [None, 10**18, -(10**18)])
+async def test_a_record_without_a_time_that_can_be_is_as_old_as_its_receipt(far, session, time_ms):
     sink = near(far, session)
-    (batch,) = sink.encode([Record(b'{"x":"\xff"}', "1")], METADATA)
+    (batch,) = sink.encode([Record(b'{"x":"\xff"}', "1", time_ms)], METADATA)
     await sink.send(batch)
     (document,) = far.documents.values()
     assert document["@timestamp"] == "2026-09-21T14:13:20.000Z"

@@ -1,5 +1,6 @@
 """What is true of every sink, by one suite over the table of sink types."""
 
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -9,6 +10,7 @@ from isal import igzip
 from collectord.demo.canary import Canary
 from collectord.demo.faults import Cut, Redirect, Reset, Slow, Status
 from collectord.errors import BatchRejected, BatchTooLarge, SinkRefused, SinkUnavailable
+from collectord.records import Record
 from collectord.sinks import SINK_TYPES
 from tests.sinks.elasticsearch import Elasticsearch
 from tests.sinks.http import Http
@@ -223,3 +225,19 @@ async def test_a_credential_in_the_url_is_one(session):
         far.knobs.authorization = "Basic d3JpdGVyOmdlaGVpbQ=="
         sink = near(far, session, url=far.base_url.replace("//", "//writer:geheim@"), headers={})
         assert await sink.send(one_batch(sink, 1)) is None
+
+
+@pytest.mark.parametrize("time_ms", [None, 0, -1, 10**18, -(10**18)])
+@pytest.mark.parametrize("metadata", [METADATA, replace(METADATA, source_type="", stream="health", category=None)])
+async def test_no_record_is_too_odd_to_be_finished_and_taken(far, session, time_ms, metadata):
+    sink = near(far, session)
+    odd = [
+        Record(b'{"a":1e999,"a":2,"big":123456789012345678901234567890}', "i" * 2000, time_ms, "\r\n"),
+        Record(
+            b'{"\\u0000":"\\ud800","_id":"x","data_stream":1,"@timestamp":2,"fields":3}', "\x00\x7f\u2028", time_ms, ""
+        ),
+        Record(b'{"text":"\xf0\x9f\x92\xa9"}', "\U0001f4a9", time_ms, "\U0001f4a9"),
+    ]
+    for batch in sink.encode(odd, metadata):
+        assert await sink.send(batch) is None
+    assert len(far.events()) == 3
