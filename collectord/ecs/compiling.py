@@ -7,6 +7,7 @@ is compiled comes from our own tables alone; no byte of a record or of a setting
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from collectord.ecs.operations import MERGED, SCALARS, UNIONS
 from collectord.ecs.values import misfit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from collectord.ecs.tables import Decision, Row, Table
     from collectord.ecs.values import Problems
 
@@ -50,7 +53,8 @@ def compiled(name: str) -> Compiled:
 
 
 def _compile(table: Table, unknown: dict[str, int]) -> Any:
-    code = _Code(unknown)
+    decided = [target for decision in table.decisions for target in decision.targets]
+    code = _Code(unknown, _members(table.rows, decided))
     code.add_rows(table.rows)
     for decision in table.decisions:
         code.add_decision(decision)
@@ -60,8 +64,10 @@ def _compile(table: Table, unknown: dict[str, int]) -> Any:
 class _Code:
     """The lines of one function, and what they refer to."""
 
-    def __init__(self, unknown: dict[str, int], prefix: str = "") -> None:
+    def __init__(self, unknown: dict[str, int], members: Counter[str], prefix: str = "") -> None:
         self._unknown = unknown
+        self._members = members
+        """Of each object of the document, how many values may stand in it, at any depth."""
         self._prefix = prefix
         """Of the names of values in complaints."""
         self._lines: list[str] = []
@@ -85,14 +91,14 @@ class _Code:
             words.append(f"w{number}")
         self._emit(f"decided = {self._refer(Choice(decision, self._unknown))}({', '.join(words)})")
         for number, target in enumerate(decision.targets):
-            self._emit(f"if decided[{number}] is not None: {self._place(target)} = decided[{number}]")
+            self._emit(f"if decided[{number}] is not None: {self._store([target], f'decided[{number}]')}")
 
     def function(self, parameters: str) -> Any:
         """What was added, as a function."""
         head = [f"def fill({parameters}):"]
         head += [f" {local} = {{}}" for local in self._containers.values() if local != "event"]
         tail = [
-            f" if {local}: {self._place(path)} = {local}"
+            f" if {local}: {self._store([path], local)}"
             for path, local in sorted(self._containers.items(), key=lambda item: -item[0].count("."))
             if path
         ]
@@ -103,7 +109,7 @@ class _Code:
     def _add_row(self, row: Row, rows: list[Row]) -> None:
         label = repr(self._prefix + (row.sources[0] if row.sources else ""))
         if row.operation == "constant":
-            self._emit(f"{self._places(row)} = {self._refer(row.constant)}")
+            self._emit(self._store(row.targets, self._refer(row.constant)))
         elif row.operation == "rest":
             taken = self._refer(_taken(row.sources[0], rows) | _below(row.targets[0], rows))
             self._emit(f"{self._merging(row)}.update(rest({self._value(row.sources[0])}, {taken}))")
@@ -111,7 +117,7 @@ class _Code:
             parts = ", ".join(self._values(one) for one in row.sources)
             label = repr(self._prefix + row.targets[0])
             self._emit(f"x = {self._refer(UNIONS[row.operation])}(({parts},), {label}, problems)")
-            self._emit(f"if x: {self._places(row)} = x")
+            self._emit(f"if x: {self._store(row.targets, 'x')}")
         elif row.operation in MERGED:
             self._emit(f"x = {self._value(row.sources[0])}")
             self._emit(f"if x is not None: x = {self._refer(MERGED[row.operation])}(x, {label}, problems)")
@@ -141,23 +147,24 @@ class _Code:
     def _add_value(self, row: Row, function: str, source: str, indent: str) -> None:
         """Lines that put `x` in its place if it fits."""
         if usual := _USUAL.get(row.operation):
-            self._emit(f"{indent}if {usual}: {self._places(row)} = x")
+            self._emit(f"{indent}if {usual}: {self._store(row.targets, 'x')}")
             self._emit(f"{indent}elif x is not None and x != '':")
         else:
             self._emit(f"{indent}if x is not None and x != '':")
         self._emit(f"{indent} x = {function}(x, {self._prefix + source!r}, problems)")
-        self._emit(f"{indent} if x is not None: {self._places(row)} = x")
+        self._emit(f"{indent} if x is not None: {self._store(row.targets, 'x')}")
 
     def _add_lists(self, rows: list[Row]) -> None:
         """Rows whose targets and sources are members of lists: one function for the objects of each list."""
         for target, source in dict.fromkeys((_list_of(row.targets[0]), _list_of(row.sources[0])) for row in rows):
             own = [row for row in rows if (_list_of(row.targets[0]), _list_of(row.sources[0])) == (target, source)]
-            code = _Code(self._unknown, f"{self._prefix}{source}[].")
-            code.add_rows([_within(row) for row in own])
+            inner = [_within(row) for row in own]
+            code = _Code(self._unknown, _members(inner, []), f"{self._prefix}{source}[].")
+            code.add_rows(inner)
             function = self._refer(code.function("record, event, problems"))
             self._emit(f"x = {self._value(source)}")
             self._emit(f"if x: x = each({function}, x, {self._prefix + source!r}, problems)")
-            self._emit(f"if x: {self._place(target)} = x")
+            self._emit(f"if x: {self._store([target], 'x')}")
 
     def _value(self, path: str) -> str:
         """An expression for a value."""
@@ -204,12 +211,28 @@ class _Code:
         self._objects[path] = local
         return local
 
-    def _places(self, row: Row) -> str:
-        return " = ".join(self._place(target) for target in row.targets)
+    def _store(self, targets: Sequence[str], value: str) -> str:
+        """A statement that puts a value in its places."""
+        places, statements = [], []
+        for target in targets:
+            container, first, *others = self._located(target)
+            if others:
+                nested = "".join(f"{{{key!r}: " for key in others) + value + "}" * len(others)
+                statements.append(f"{container}[{first!r}] = {nested}")
+            else:
+                places.append(f"{container}[{first!r}]")
+        if places:
+            statements.append(" = ".join([*places, value]))
+        return "; ".join(statements)
 
-    def _place(self, target: str) -> str:
-        parent, _, key = target.rpartition(".")
-        return f"{self._container(parent)}[{key!r}]"
+    def _located(self, target: str) -> list[str]:
+        """The variable of the innermost object that may hold several values, and the keys from there on."""
+        keys = target.split(".")
+        for depth in range(len(keys) - 1, 0, -1):
+            path = ".".join(keys[:depth])
+            if path in self._containers or self._members[path] > 1:
+                return [self._container(path), *keys[depth:]]
+        return [self._container(""), *keys]
 
     def _merging(self, row: Row) -> str:
         return self._container(row.targets[0])
@@ -228,6 +251,19 @@ class _Code:
 
     def _emit(self, line: str) -> None:
         self._lines.append(f" {line}")
+
+
+def _members(rows: Sequence[Row], decided: Sequence[str]) -> Counter[str]:
+    members: Counter[str] = Counter()
+    for row in rows:
+        several = 2 if row.operation in MERGED or row.operation == "rest" else 0
+        for target in row.targets:
+            path = _list_of(target)
+            members.update(path[:end] for end, sign in enumerate(path) if sign == ".")
+            members[path] += several
+    for target in decided:
+        members.update(target[:end] for end, sign in enumerate(target) if sign == ".")
+    return members
 
 
 def _list_of(path: str) -> str:
