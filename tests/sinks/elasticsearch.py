@@ -26,8 +26,9 @@ class Elasticsearch(StandIn):
     type = "elasticsearch"
     is_idempotent = True
 
-    def __init__(self, secret: str = SECRET, *, opensearch: bool = False) -> None:
+    def __init__(self, secret: str = SECRET, *, opensearch: bool = False, form: str = "original") -> None:
         super().__init__(secret)
+        self.form = form
         self.opensearch = opensearch
         self.documents: dict[tuple[str, str], dict[str, Any]] = {}
         """By data stream and `_id`, in the order of their creation."""
@@ -40,7 +41,8 @@ class Elasticsearch(StandIn):
         credential = (
             {"username": "writer", "password": self.secret} if self.opensearch else {"api_key": f"id:{self.secret}"}
         )
-        return {"type": "elasticsearch", "url": self.base_url, "format": "original", **credential, **options}
+        form = {"format": self.form, "preserve_original_event": self.form == "ecs"}
+        return {"type": "elasticsearch", "url": self.base_url, **form, **credential, **options}
 
     def wrong_credential(self) -> dict[str, Any]:
         return {"password" if self.opensearch else "api_key": f"id:x{self.secret}"}

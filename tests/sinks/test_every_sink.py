@@ -21,6 +21,7 @@ from tests.sinks.sumologic import SumoLogic
 STAND_INS = {stand_in.type: stand_in for stand_in in (Http, Elasticsearch, SplunkHec, SumoLogic)}
 VARIANTS = {
     **STAND_INS,
+    "elasticsearch with ECS documents": partial(Elasticsearch, form="ecs"),
     "opensearch": partial(Elasticsearch, opensearch=True),
     "splunk_hec with acknowledgement": partial(SplunkHec, acknowledgement=True),
 }
