@@ -19,6 +19,7 @@ Problems = list[str]
 Operation = Callable[[Any, str, Problems], Any]
 
 _SHOWN_CHARACTERS = 100
+_SIMPLE = frozenset({int, float, bool})
 _MILLISECONDS_FROM = 100_000_000_000
 """An epoch from this on counts milliseconds: as seconds it would be the year 5138."""
 LONGEST_ADDRESS = 45
@@ -33,10 +34,10 @@ def misfit(value: Any, name: str, wanted: str, problems: Problems) -> None:
 
 def text(value: Any, name: str, problems: Problems) -> Any:
     """Text, or a list of texts; numbers become text, so that an id of 64 bits keeps every digit."""
+    if value.__class__ is int:
+        return str(value)
     if value.__class__ is str:
         return value or None
-    if value.__class__ is bool:
-        return "true" if value else "false"
     if value.__class__ is list:
         return [one for part in value if part is not None and (one := _scalar(part, name, problems))] or None
     return _scalar(value, name, problems)
@@ -45,7 +46,7 @@ def text(value: Any, name: str, problems: Problems) -> Any:
 def _scalar(value: Any, name: str, problems: Problems) -> str | None:
     if value.__class__ is str:
         return str(value)
-    if isinstance(value, int | float):
+    if value.__class__ in _SIMPLE:
         return str(value).lower()
     if value:
         misfit(value, name, "text", problems)
