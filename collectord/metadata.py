@@ -29,6 +29,6 @@ def metadata_of(
         receipt_ms=0,
         siem=siem if forward else {},
         data_type="Inventory" if forward and inventory else None,
-        fields={**collector.custom_fields, **config.custom_fields},
+        fields=collector.fields_schema.kept({**collector.custom_fields, **config.custom_fields}),
         source_type=source.type,
     )

@@ -97,7 +97,7 @@ class Reporter:
     def _metadata(self) -> Metadata:
         assert self._collector is not None  # nothing is noted before `follow`
         now = time.time_ns() // 1_000_000
-        fields = self._collector.custom_fields
+        fields = self._collector.fields_schema.kept(self._collector.custom_fields)
         return Metadata(self._collector.name, SOURCE, "Collection", KEY.stream, now, fields=fields)
 
 

@@ -11,16 +11,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from collectord.config import checks, places
+from collectord.config.checks import unknown_fields
 from collectord.config.documents import read
 from collectord.config.envelope import Entry, entries
 from collectord.config.places import find_socket
 from collectord.config.references import References
 from collectord.config.wording import Part, Place, Report, did_you_mean, dotted, validate
 from collectord.errors import ConfigError, Fault
-from collectord.settings import DaemonSettings, Environment, SinkSettings, SourceOptions, SourceSettings
+from collectord.settings import (
+    DaemonSettings,
+    Environment,
+    FieldsSchema,
+    SinkSettings,
+    SourceOptions,
+    SourceSettings,
+)
 from collectord.sources import SOURCE_TYPES
 
-__all__ = ["Configuration", "find_socket", "load", "parse_source"]
+__all__ = ["Configuration", "find_socket", "load", "parse_source", "unknown_fields"]
 
 T = TypeVar("T", SinkSettings, SourceOptions)
 
@@ -108,6 +116,7 @@ class _Reading:
         self._base = base
         self._certificates = checks.Certificates(base)
         self._owners: dict[str, str] = {}
+        self._fields_schema = FieldsSchema()
         self.references = references
         self.reports: list[Report] = []
         self.secrets: set[str] = set()
@@ -128,6 +137,7 @@ class _Reading:
         if settings is None:
             return None
         checks.daemon(settings, report)
+        self._fields_schema = settings.collector.fields_schema
         if not tree.get("sinks"):
             report.fault(("sinks",), "is missing; records must go somewhere")
         checks.sinks_exist(settings.health_events.sinks, _sinks(tree), ("health_events", "sinks"), report)
@@ -164,6 +174,7 @@ class _Reading:
         if config is None:
             return None
         checks.rules(config, entry.config, report)
+        checks.fields(self._fields_schema, config, entry.config, report)
         return SourceSettings(type=row.name, config=config, options=options, file=report.file)
 
     def _claim(self, entry: Entry, report: Report) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 from collectord.config.references import MIN_SECRET_CHARACTERS
 from collectord.config.wording import Part, Place, Report, did_you_mean, members
 from collectord.rules import fault_of
-from collectord.settings import DaemonSettings, SourceConfig, SourceOptions, is_loopback, parse_url
+from collectord.settings import DaemonSettings, FieldsSchema, SourceConfig, SourceOptions, is_loopback, parse_url
 from collectord.source import SourceType
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[\sA-Za-z0-9+/=]+-----END CERTIFICATE-----")
@@ -50,6 +50,23 @@ def rules(config: SourceConfig, part: Part, report: Report) -> None:
             report.fault(part.at(("filters", number, "regexp")), said)
 
 
+def unknown_fields(schema: FieldsSchema, names: Collection[str], whose: str) -> Iterator[tuple[str, str]]:
+    """Every custom field that the schema does not know, and what becomes of it."""
+    for name in schema.unknown(names):
+        if schema.auto_add:
+            yield name, f"is not in collector.fields_schema.known; {whose} delivers it, since auto_add is set"
+        else:
+            hint = did_you_mean(name, schema.known or ())
+            said = f"is not in collector.fields_schema.known{hint}, so {whose} delivers records without it"
+            yield name, f"{said}: add it there, or set auto_add"
+
+
+def fields(schema: FieldsSchema, config: SourceConfig, part: Part, report: Report) -> None:
+    """Warn of every custom field of a source that the schema does not know."""
+    for name, said in unknown_fields(schema, config.fields, config.name):
+        report.warn(part.at(("fields", name)), said)
+
+
 def sinks_exist(names: Collection[str], known: Collection[str] | None, place: Place, report: Report) -> None:
     """Report every sink that is asked for and not there; None where the daemon's file does not tell."""
     for number, name in enumerate(names):
@@ -62,6 +79,9 @@ def daemon(settings: DaemonSettings, report: Report) -> None:
     """Report what is wrong with the daemon's settings, and what is not wise."""
     if "_siemForward" in settings.collector.fields:
         report.fault(("collector", "fields", "_siemForward"), "belongs into the fields of a source")
+    collector = settings.collector
+    for field, said in unknown_fields(collector.fields_schema, collector.fields, "every source"):
+        report.warn(("collector", "fields", field), said)
     for name, sink in settings.sinks.items():
         url = parse_url(sink.url.get_secret_value())
         if url.scheme == "http" and not is_loopback(url.hostname or ""):

@@ -9,7 +9,7 @@ import anyio
 from anyio import to_thread
 
 from collectord import log
-from collectord.config import parse_source
+from collectord.config import parse_source, unknown_fields
 from collectord.errors import ConfigError, Fault
 from collectord.management import shapes
 from collectord.records import Notice
@@ -103,6 +103,7 @@ class Catalogue:
             else:
                 own[name] = parsed.settings
                 self._own_secrets[name] = parsed.secrets
+                self._warn_of_fields(parsed.settings)
         return own, [Notice("KeptSourcesRefused", "sources made by the API: " + "; ".join(said))] if said else []
 
     async def create(self, source: dict[str, Any]) -> str:
@@ -176,6 +177,13 @@ class Catalogue:
         await self._supervisor.put(parsed.settings)
         self._own_secrets[name] = parsed.secrets
         log.update_secrets(self.secrets)
+        self._warn_of_fields(parsed.settings)
+
+    def _warn_of_fields(self, settings: SourceSettings) -> None:
+        """Say of a source made by the API what is said of those of files."""
+        schema = self.daemon.collector.fields_schema
+        for name, said in unknown_fields(schema, settings.config.fields, settings.name):
+            log.get().warning("configuration warning", source=settings.name, field=name, reason=said)
 
     def _own(self, name: str) -> Kept:
         if name in self.kept.sources:

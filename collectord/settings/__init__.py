@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Serializ
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from collectord.settings import notation
+from collectord.settings.fields import SIEM_FORWARD, Fields, FieldsSchema, as_texts
 from collectord.settings.model import Duration, Model, Name, RetryPolicy, Size, Then, check_growth
 from collectord.settings.notation import (
     DAY,
@@ -38,6 +39,7 @@ __all__ = [
     "AnySinkSettings",
     "Duration",
     "ElasticsearchSinkSettings",
+    "FieldsSchema",
     "HttpSinkSettings",
     "Model",
     "Name",
@@ -54,21 +56,6 @@ __all__ = [
     "parse_url",
 ]
 
-SIEM_FORWARD = "_siemForward"
-MAX_FIELDS = 10
-
-
-def _check_fields(fields: dict[str, str | bool]) -> dict[str, str | bool]:
-    # Sumo's own exports hold a boolean; added by hand in its form, the switch becomes text.
-    if SIEM_FORWARD in fields:
-        forward = {"true": True, "false": False}.get(str(fields[SIEM_FORWARD]).lower())
-        if forward is None:
-            raise ValueError(f"{SIEM_FORWARD} must be true or false")
-        fields[SIEM_FORWARD] = forward
-    if len(fields.keys() - {SIEM_FORWARD}) > MAX_FIELDS:
-        raise ValueError(f"must hold at most {MAX_FIELDS} fields")
-    return fields
-
 
 def _check_proxy(url: SecretStr) -> SecretStr:
     parts = parse_url(url.get_secret_value())
@@ -78,9 +65,6 @@ def _check_proxy(url: SecretStr) -> SecretStr:
 
 
 Category = Annotated[str, Field(max_length=1024), AfterValidator(lambda text: notation.parse_name(text) or None)]
-FieldName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(notation.parse_name)]
-FieldValue = Annotated[str | bool, BeforeValidator(notation.parse_field)]
-Fields = Annotated[dict[FieldName, FieldValue], AfterValidator(_check_fields)]
 
 
 class SourceRetry(Model):
@@ -109,11 +93,13 @@ class CollectorSettings(Model):
     name: Name = "collectord"
     category: Category | None = None
     fields: Fields = Field({})
+    fields_schema: FieldsSchema = FieldsSchema()
+    """For the fields of the sources as well."""
 
     @property
     def custom_fields(self) -> dict[str, str]:
         """What is delivered of `fields`, as text."""
-        return _texts(self.fields)
+        return as_texts(self.fields)
 
 
 class StateSettings(Model):
@@ -207,19 +193,11 @@ class SourceConfig(Model):
     @property
     def custom_fields(self) -> dict[str, str]:
         """What is delivered of `fields`, as text."""
-        return _texts(self.fields)
+        return as_texts(self.fields)
 
     def interval_seconds(self, _stream: str) -> float | None:
         """What the vendor's own options say of a stream's interval; None: nothing."""
         return None
-
-
-def _texts(fields: dict[str, str | bool]) -> dict[str, str]:
-    return {
-        name: value if isinstance(value, str) else str(value).lower()
-        for name, value in fields.items()
-        if name != SIEM_FORWARD
-    }
 
 
 class SourceOptions(Model):
