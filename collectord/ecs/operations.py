@@ -112,6 +112,17 @@ def joined(value: Any, name: str, problems: Problems) -> str | None:
     return ", ".join(texts(value, name, problems) or ()) or None
 
 
+def point(value: Any, name: str, _problems: Problems) -> dict[str, float] | None:
+    """Latitude and longitude, both or none: half a place, or one off the globe, would cost the document.
+
+    Whoever has no place writes 0 for both.
+    """
+    latitude, longitude = (number(one, name, []) if one else one for one in value)
+    if latitude is None or longitude is None or latitude == longitude == 0:
+        return None
+    return {"lat": latitude, "lon": longitude} if abs(latitude) <= 90 and abs(longitude) <= 180 else None
+
+
 def domain(value: Any, _name: str, _problems: Problems) -> str | None:
     """What stands behind the @ of an e-mail address."""
     return value.rpartition("@")[2] or None if value.__class__ is str and "@" in value else None
@@ -263,7 +274,7 @@ SCALARS = {
     **_named(plain, whole, listing, braces, json, positive, level, reasons),
 }
 """One value to one field."""
-UNIONS = _named(texts, ips, addresses, macs, common_names, joined)
+UNIONS = _named(texts, ips, addresses, macs, common_names, joined, point)
 """All values of all sources to one field."""
 MERGED = _named(url, user_agent, snake, members)
 """One value to the members of an object."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ EVENTS = dataset("SailPoint", "events")
 FIELDS = dict(leaves(mapped(EVENTS, record_of(EVENTS))))
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 QUERIED = re.compile(r"([@\w.]+) *: *(?:\"([^\"]*)\"|(\S+))")
-KINDS = {"date_histogram": TIME.fullmatch, "terms": lambda value: isinstance(value, str)}
+KINDS: dict[str, Callable[[Any], Any]] = {
+    "date_histogram": TIME.fullmatch,
+    "terms": lambda value: isinstance(value, str),
+}
 
 
 def of_type(name):

@@ -95,11 +95,30 @@ def test_a_field_of_netskope_that_nobody_has_heard_of_is_kept():
 
 
 def test_both_coordinates_in_one_text_go_to_a_field_for_text():
-    document = mapped("netskope.events", {"src_latitude": "51.9|4.5", "dst_latitude": "35.6"})
+    document = mapped("netskope.events", {"src_latitude": "51.9|4.5", "dst_latitude": "35.6|139"})
     assert field(document, "source.geo.location.lat") == []
     assert field(document, "netskope.events_v2.src_latitude_keyword") == ["51.9|4.5"]
-    assert field(document, "destination.geo.location.lat") == [35.6]
+    assert field(document, "netskope.events_v2.dst_latitude") == []
     assert "error" not in document
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "place"),
+    [
+        (51.92, 4.48, {"lat": 51.92, "lon": 4.48}),
+        ("35.6", "-139.7", {"lat": 35.6, "lon": -139.7}),
+        (0, 4.48, {"lat": 0, "lon": 4.48}),
+        (0.0, 0.0, None),
+        (51.92, None, None),
+        ("51.9|4.5", 4.48, None),
+        (91, 4.48, None),
+        (51.92, 180.1, None),
+        (True, [4], None),
+    ],
+)
+def test_a_place_has_both_coordinates_or_is_none(latitude, longitude, place):
+    document = mapped("netskope.events", {"src_latitude": latitude, "src_longitude": longitude})
+    assert document.get("source", {}).get("geo", {}).get("location") == place
 
 
 @pytest.mark.parametrize(
