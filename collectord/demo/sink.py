@@ -28,8 +28,6 @@ from collectord.demo.wire import Wire
 _TRIED_AGAIN = frozenset({0, 408, 429, 500, 502, 503, 504})
 """After these the same batch is the next to come; 0 = the sender saw no status."""
 _LONGEST_WAIT_SECONDS = 3600.0
-_KEY_CHARACTERS = 32
-"""Of a whole batch; the key of a part is longer."""
 
 
 @dataclass(kw_only=True)
@@ -69,6 +67,8 @@ class BatchSeen:
     """What the sink knows of a key."""
 
     digest: bytes
+    number: int
+    """Batches that came before it for the first time."""
     arrivals: int = 0
     is_stored: bool = False
 
@@ -95,11 +95,11 @@ class NdjsonSink(Served):
         """Forget every batch and record; counters and violations stay."""
         self.records.clear()
         self.batches.clear()
+        self._owed.clear()
 
     def meet_anew(self) -> None:
-        """The sender died and comes back: of a batch that it was sending in parts it begins with the whole."""
+        """The sender died and comes back: it does not know what its predecessor was told to wait."""
         self._waits.forget()
-        self._owed = {feed: key[:_KEY_CHARACTERS] for feed, key in self._owed.items()}
 
     def delivered(self, source: str, stream: str) -> list[Delivered]:
         """The records of a stream in order of arrival."""
@@ -144,14 +144,15 @@ class NdjsonSink(Served):
     def _inspect(self, call: Call, posted: Posted) -> None:
         """Note what the sender does wrong with this batch and with its place among the others."""
         complaints = list(posted.complaints)
-        seen = self.batches.setdefault(posted.key, BatchSeen(posted.digest))
+        seen = self.batches.setdefault(posted.key, BatchSeen(posted.digest, len(self.batches)))
         seen.arrivals += 1
         if seen.digest != posted.digest:
             complaints.append("the same Idempotency-Key with other bytes")
         if self._in_flight[posted.feed] > 1:
             complaints.append("two batches of one stream at the same time: their order is lost")
         owed = self._owed.get(posted.feed)
-        if owed not in {None, posted.key}:
+        # What came before it may come again: a sender that died begins with what it had not noted as delivered.
+        if owed is not None and seen.number > self.batches[owed].number:
             complaints.append(f"overtook the batch {owed}, which is still to be delivered")
         early = self._waits.complaint("", call.at)
         if early:

@@ -247,9 +247,14 @@ class Storm:
         """Whether everything has arrived, once, as it was issued."""
         return all(verdict.ok for verdict in self.verdicts().values())
 
-    def wait_until_whole(self, seconds: float = 60.0) -> None:
+    def wait_until_whole(self, seconds: float = 60.0, pause: float = 0.5) -> None:
         """The judge takes the time of the thread in which vendors and sinks live: he must not be asked too often."""
-        eventually(self.is_whole, seconds, what=self, pause=0.5)
+        eventually(self._is_drained, seconds, what=self, pause=pause)
+        eventually(self.is_whole, seconds, what=self, pause=pause)
+
+    def _is_drained(self) -> bool:
+        assert self.daemon is not None
+        return all(sink["backlog_records"] == 0 for sink in self.daemon.status()["sinks"])
 
     def complaints(self) -> Iterator[str]:
         """What a correct daemon never does, whatever the weather."""

@@ -238,21 +238,18 @@ async def test_batch_that_overtakes_a_failed_one_is_a_violation(fault):
         assert len(sink.violations) == 1
 
 
-async def test_a_sender_that_died_begins_a_split_batch_anew_and_no_other():
-    whole = "0123456789abcdef0123456789abcdef"
-    async with listening() as (sink, post):
+async def test_what_comes_again_from_further_back_overtakes_nothing():
+    async with listening(max_batch_bytes=len(lines("1", "2")) - 1) as (sink, post):
+        await post(lines("0"), "before")
+        await post(lines("1", "2"), "a")
+        await post(lines("1"), "aa")
         sink.fail(Status(503))
-        await post(lines("2"), f"{whole}b")
-        sink.meet_anew()
-        await post(lines("1", "2"), whole)
+        await post(lines("2"), "ab")
+        for key, ids in {"before": "0", "a": "12", "aa": "1"}.items():  # the sender died, and begins anew
+            await post(lines(*ids), key)
         assert not sink.violations
-        sink.fail(Status(503))
-        await post(lines("2"), f"{whole}b")
-        await post(lines("1", "2"), whole)  # the same process that was to go on with the part
-        assert "overtook the batch" in sink.violations[0]
-        sink.meet_anew()
-        await post(lines("3"), "another")
-        assert len(sink.violations) == 2
+        await post(lines("3"), "b")
+        assert "overtook the batch ab" in sink.violations[0]
 
 
 async def test_split_batch_overtakes_nothing():
