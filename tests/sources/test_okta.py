@@ -2,10 +2,14 @@
 
 import json
 import re
+import socket
+import ssl
 import time
 
+import aiohttp
 import anyio
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
 from collectord.demo.canary import Canary
 from collectord.demo.faults import (
@@ -23,6 +27,7 @@ from collectord.demo.faults import (
     too_many,
 )
 from collectord.demo.okta import OktaSimulator
+from collectord.demo.okta_errors import SUMMARIES
 from collectord.demo.okta_knobs import GROUPS, LOGS, USERS, OktaKnobs
 from collectord.demo.okta_links import LinkStyle
 from collectord.demo.okta_odd import ODD, UNREADABLE
@@ -116,6 +121,28 @@ async def test_events_of_the_same_second_committed_later_are_read(okta, stream):
     _, cursor = await drain(events)
     okta.issue(3, late_seconds=0.001)
     assert len((await drain(events, cursor))[0]) == 3
+
+
+async def test_after_an_outage_of_weeks_everything_since_is_collected(okta, stream):
+    """rapid7 skips what is older than a week, and says nothing."""
+    okta.issue(3)
+    _, cursor = await drain(stream())
+    okta.knobs.clock_skew_seconds += 10 * 86400
+    okta.issue(4)
+    okta.knobs.clock_skew_seconds += 20 * 86400
+    okta.issue(5)
+    records, _ = await drain(stream(), cursor)
+    assert raws(records) == issued(okta)[3:]
+
+
+async def test_what_the_saved_link_leads_to_is_taken_whole(okta, stream):
+    """rapid7 looked for repeats there too, and threw events away."""
+    okta.issue(12)
+    events, cursor = stream(page_size=5), None
+    for _ in range(4):
+        page = await events.fetch(cursor)
+        assert not page.overlaps
+        cursor = page.cursor
 
 
 async def test_a_short_page_ends_the_poll_without_a_further_request(okta, stream):
@@ -242,6 +269,15 @@ async def test_after_the_fallback_the_end_of_the_log_ends_the_overlap(okta, stre
     assert page.notices == ()
 
 
+async def test_a_link_refused_after_half_a_year_is_replaced_by_all_that_okta_still_has(okta, stream):
+    """A `since` of more than 180 days ago would be refused for ever."""
+    _, cursor = await drain(stream())
+    okta.knobs.cursor_lifetime_seconds = -1.0
+    page = await stream().fetch({**cursor, "safe_since_ms": cursor["safe_since_ms"] - 200 * 86_400_000})
+    okta.issue(2, age_seconds=80 * 86400)
+    assert raws((await stream().fetch(page.cursor)).records) == issued(okta)
+
+
 # ----------------------------------------------------------------------------------------------- the error table
 
 REFUSED = [
@@ -266,9 +302,15 @@ async def test_a_refusal_that_only_a_human_can_mend_is_of_class_config(okta, str
     with pytest.raises(SourceRefused, match=says) as caught:
         await stream().fetch(None)
     assert caught.value.code == status
-    assert code in caught.value.info
+    assert f"{code} {SUMMARIES.get(code, 'Unknown')}" in caught.value.info  # Okta's words name the parameter
     assert caught.value.whole_source is (status == 401)
     assert TOKEN not in f"{caught.value} {caught.value.info} {caught.value!r}"
+
+
+async def test_a_404_that_is_a_web_page_is_a_wrong_domain_too(okta, stream):
+    okta.fail(Status(404, b"<html>Not Found</html>", content_type="text/html"))
+    with pytest.raises(SourceRefused, match="check domain"):
+        await stream().fetch(None)
 
 
 @pytest.mark.parametrize(
@@ -322,6 +364,32 @@ async def test_an_unreachable_host_is_generic(open_streams):
     streams = open_streams("Okta", "http://127.0.0.1:9", {"domain": "acme.okta.com", "apiKey": TOKEN})
     with pytest.raises(SourceUnavailable, match="cannot be reached"):
         await streams["events"].fetch(None)
+
+
+def _unreachable(error):
+    key = ConnectionKey("acme.okta.com", 443, True, True, None, None, None, None)
+    wrong_certificate = isinstance(error, ssl.SSLCertVerificationError)
+    return (aiohttp.ClientConnectorCertificateError if wrong_certificate else aiohttp.ClientConnectorDNSError)(
+        key, error
+    )
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "there is no host acme.okta.com"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "acme.okta.com cannot be reached"),
+        (ssl.SSLCertVerificationError("hostname mismatch"), "certificate is not trusted; check the host name"),
+    ],
+    ids=["no such host", "no resolver", "another's certificate"],
+)
+async def test_a_host_that_is_not_there_or_not_okta_is_named_and_tried_again(open_streams, responses, trouble, says):
+    """However long it lasts: a resolver that is away for a day must not stop the source."""
+    responses.get(re.compile(r"https://acme\.okta\.com/.*"), exception=_unreachable(trouble), repeat=True)
+    streams = open_streams("Okta", "https://acme.okta.com", {"domain": "acme.okta.com", "apiKey": TOKEN})
+    for _ in range(5):
+        with pytest.raises(SourceUnavailable, match=says):
+            await streams["events"].fetch(None)
 
 
 async def test_a_redirect_is_not_followed_and_its_host_is_named(okta, stream):
@@ -378,6 +446,14 @@ async def test_a_429_without_headers_waits_a_minute(okta, stream):
     assert caught.value.retry_after == 60.0
 
 
+async def test_a_429_with_requests_left_in_the_window_is_one_all_the_same(okta, stream):
+    """grove takes it for a hard failure."""
+    okta.fail(too_many(headers=rate_headers(60, 5, okta.now() + 30)))
+    with pytest.raises(RateLimited) as caught:
+        await stream().fetch(None)
+    assert 30 <= (caught.value.retry_after or 0) <= 35
+
+
 async def test_zero_of_zero_means_too_many_at_a_time(okta, stream):
     okta.fail(too_many(headers=rate_headers(0, 0, okta.now() + 3600)))
     with pytest.raises(RateLimited) as caught:
@@ -432,6 +508,16 @@ async def test_a_query_that_takes_too_long_is_asked_for_less_and_later_for_more_
     okta.knobs.limit_ceiling = None
     await events.fetch(cursor)
     assert "limit=1000" in okta.requests[-1].target
+
+
+async def test_no_page_is_asked_for_with_less_than_a_hundred_events(okta, stream):
+    okta.knobs.limit_ceiling = 50
+    events = stream()
+    for _ in range(8):
+        with pytest.raises(SourceUnavailable):
+            await events.fetch(None)
+    limits = [re.findall(r"limit=(\d+)", each.target)[0] for each in okta.requests]
+    assert limits == ["1000", "1000", "500", "250", "125", "100", "100", "100"]
 
 
 @pytest.mark.parametrize("kind", [*ODD, *UNREADABLE])
@@ -492,6 +578,13 @@ async def test_all_users_of_all_statuses_come_with_their_groups(okta, stream):
     assert sum(user["status"] == "DEPROVISIONED" for user in users) >= 5
     assert all(isinstance(user["groups"], list) for user in users)
     assert cursor == AT_REST
+
+
+async def test_no_more_users_are_asked_for_than_okta_gives(okta, stream):
+    """grove asks for 1,000; Okta gives 200 at most."""
+    okta.knobs.refuse_large_user_limit = True
+    okta.add_users(210)
+    assert len((await drain(stream("users", page_size=1000)))[0]) == 210
 
 
 async def test_at_most_five_ask_for_groups_at_a_time(okta, stream):

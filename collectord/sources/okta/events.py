@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from copy import copy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -112,7 +113,9 @@ class Events:
     def _target(self, place: Cursor) -> str:
         if "next" in place:
             return LIMIT.sub(rf"\g<1>{self._limit}", place["next"])
-        since = quote(iso_time(place["safe_since_ms"] - self._overlap_ms), safe="")
+        # After a long silence no further back than there is anything: beyond 180 days Okta refuses `since` [OKQ].
+        oldest_ms = int(1000 * (time.time() - RETENTION_SECONDS))
+        since = quote(iso_time(max(place["safe_since_ms"] - self._overlap_ms, oldest_ms)), safe="")
         return f"{LOGS}?since={since}&sortOrder=ASCENDING&limit={self._limit}{self._filter}"
 
     def _page(self, response: Response, place: Cursor) -> Page:
