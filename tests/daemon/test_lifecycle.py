@@ -58,6 +58,18 @@ def test_log_is_one_json_object_a_line(running):
     assert all(line.keys() >= {"timestamp", "level", "event"} for line in lines)
 
 
+def test_no_event_is_ever_logged(site):
+    """PAN-SP logged every one in a debug build; here the level is debug, too."""
+    site.source("okta-prod", okta := site.okta())
+    site.configure()
+    site.call(okta.issue, 5, event_type="marker.in.the.payload")
+    daemon = site.start()
+    site.wait_until_all_is_delivered()
+    daemon.stop()
+    assert daemon.log("ready")
+    assert "marker" not in daemon.log_path.read_text()
+
+
 def test_second_daemon_on_the_same_state_directory_is_refused(site, running):
     other = site.launch(RUNTIME_DIRECTORY=str(site.folder))
     assert other.wait() == 78

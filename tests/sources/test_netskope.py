@@ -5,12 +5,16 @@ The clock is the loop's: waits for the vendor's rate limit take no time.
 
 import json
 import re
+import socket
+import ssl
 import time
 from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 import anyio
 import orjson
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
 from collectord.demo.canary import Canary
 from collectord.demo.faults import (
@@ -996,7 +1000,31 @@ async def test_row_5xx_is_retried(netskope, streams, status):
     assert error.retry_after == 5
 
 
-async def test_row_dns_and_tls_name_the_host(open_streams):
+def _unreachable(error):
+    key = ConnectionKey("acme.goskope.com", 443, True, True, None, None, None, None)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return aiohttp.ClientConnectorCertificateError(key, error)
+    return aiohttp.ClientConnectorDNSError(key, error)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "there is no host acme.goskope.com"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "acme.goskope.com cannot be reached"),
+        (ssl.SSLCertVerificationError("hostname mismatch"), "acme.goskope.com: its TLS certificate is not trusted"),
+    ],
+    ids=["no such host", "no resolver", "another's certificate"],
+)
+async def test_row_dns_and_tls_name_the_host_and_are_tried_again(open_streams, responses, trouble, says):
+    responses.get(re.compile(f"{BASE}.*"), exception=_unreachable(trouble), repeat=True)
+    stream = open_streams("Netskope", BASE, {"tenantID": "acme", "apiToken": TOKEN})["alert"]
+    for _ in range(5):
+        with pytest.raises(SourceUnavailable, match=says):
+            await stream.fetch(None)
+
+
+async def test_row_a_closed_port_names_the_host(open_streams):
     stream = open_streams("Netskope", "http://127.0.0.1:9", {"tenantID": "acme", "apiToken": TOKEN})["alert"]
     with pytest.raises(SourceUnavailable, match=r"127\.0\.0\.1"):
         await stream.fetch(None)

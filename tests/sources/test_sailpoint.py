@@ -840,6 +840,16 @@ async def test_row_unknown_host_or_wrong_certificate_is_a_mistake_before_the_fir
             await opened["events"].fetch({"scope": "x"})
 
 
+async def test_row_unknown_host_passes_at_the_api_when_the_token_came(responses):
+    responses.post(f"{BASE}/oauth/token", body=b'{"access_token":"x","expires_in":100}')
+    trouble = _no_such_host(socket.EAI_NONAME)
+    responses.post(re.compile(re.escape(BASE) + r"/v3/search.*"), exception=trouble, repeat=True)
+    async with streams(BASE, ("Events",)) as opened:
+        for _ in range(3):
+            with pytest.raises(SourceUnavailable, match=r"no host acme\.api\.identitynow\.com"):
+                await opened["events"].fetch(None)
+
+
 async def test_resolver_that_is_away_is_no_mistake(responses):
     async with streams(BASE, ("Events",)) as opened:
         responses.post(f"{BASE}/oauth/token", exception=_no_such_host(socket.EAI_AGAIN))
