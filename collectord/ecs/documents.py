@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,15 @@ _MOST_PROBLEMS = 20
 _DECODE = msgspec.json.Decoder().decode
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
 """Every escape in JSON; the group is a lone surrogate."""
+
+
+def _finite(number: str) -> float | str:
+    """A number, or its text if no double holds it."""
+    found = float(number)
+    return found if math.isfinite(found) else number
+
+
+_LENIENT = json.JSONDecoder(parse_float=_finite, parse_constant=str, strict=False)
 
 
 class UnknownStream(ValueError):
@@ -83,16 +94,12 @@ class Mapper:
         problems: list[str] = []
         try:
             record = _read(raw, problems)
-            if record.__class__ is not dict:
-                raise Unreadable("not an object")
             if self._absent and self._may_hold_absent(bytes(raw)):
                 record = without(record, self._absent)
             document = self._fill(record, self._event.copy(), problems)
             if problems or self._original or "@timestamp" not in document:
                 self._complete(document, raw, problems)
             return self._frame + _encoded(document)[1:]
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Unreadable("not readable as JSON") from None
         except RecursionError:
             raise Unreadable("nested too deep") from None
 
@@ -114,15 +121,25 @@ class Mapper:
         return self._frame + orjson.dumps(document)[1:]
 
 
-def _read(raw: bytes | msgspec.Raw, problems: list[str]) -> Any:
+def _read(raw: bytes | msgspec.Raw, problems: list[str]) -> dict[str, Any]:
+    """What the record says; raises Unreadable or RecursionError."""
     try:
-        return _DECODE(raw)
+        record = _DECODE(raw)
     except msgspec.DecodeError:
-        repaired = _ESCAPE.sub(_whole_character, bytes(raw))
-        if repaired == raw:
-            raise
-        problems.append("record: a surrogate without its other half, read as U+FFFD")
-        return _DECODE(repaired)
+        record = _read_leniently(bytes(raw), problems)
+    if not isinstance(record, dict):
+        raise Unreadable("not an object")
+    return record
+
+
+def _read_leniently(raw: bytes, problems: list[str]) -> Any:
+    repaired = _ESCAPE.sub(_whole_character, raw)
+    try:
+        record = _LENIENT.decode(repaired.decode())
+    except ValueError:
+        raise Unreadable("not readable as JSON") from None
+    problems.append(f"record: {'no strict JSON' if repaired == raw else 'half a character became U+FFFD'}")
+    return record
 
 
 def _encoded(document: dict[str, Any]) -> bytes:

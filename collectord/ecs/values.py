@@ -95,6 +95,8 @@ def time(value: Any, name: str, problems: Problems) -> str | None:
     """A time to the millisecond, as Elasticsearch keeps it; a number counts seconds, or milliseconds, since 1970."""
     try:
         if value.__class__ is str:
+            if value[:11].isdecimal():
+                return _epoch(float(value))
             moment = datetime.fromisoformat(value)
             if value[-1] == "Z" and value[10] == "T" and value[4] == value[7] == "-" and value[19] in ".Z":
                 return value if len(value) <= 24 else value[:23] + "Z"
@@ -102,12 +104,16 @@ def time(value: Any, name: str, problems: Problems) -> str | None:
         if value.__class__ is int and 0 < value < _MILLISECONDS_FROM:
             return _second(value)
         if value.__class__ is int or value.__class__ is float:
-            return iso_time(int(value if value >= _MILLISECONDS_FROM else value * 1000)) if value else None
+            return _epoch(value)
     except (ValueError, OverflowError, IndexError):
         pass
     if value and not (value.__class__ is str and value in NOTHING):
         misfit(value, name, "a time", problems)
     return None
+
+
+def _epoch(value: float) -> str | None:
+    return iso_time(int(value if value >= _MILLISECONDS_FROM else value * 1000)) if value else None
 
 
 @lru_cache(1024)

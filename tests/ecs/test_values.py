@@ -48,7 +48,11 @@ def test_what_is_no_address_stays_out_of_the_field_and_in_the_document(written):
         ("20260901T080000Z", "2026-09-01T08:00:00.000Z"),
         (1788249600, "2026-09-01T08:00:00.000Z"),
         (1788249600123, "2026-09-01T08:00:00.123Z"),
+        (1788249600.25, "2026-09-01T08:00:00.250Z"),
+        ("1788249600", "2026-09-01T08:00:00.000Z"),
+        ("1788249600123", "2026-09-01T08:00:00.123Z"),
     ],
+    ids=repr,
 )
 def test_a_time_is_written_as_elasticsearch_reads_it(written, taken):
     assert mapped("sentinel_one.activity", {"createdAt": written})["@timestamp"] == taken
@@ -203,8 +207,14 @@ def test_half_a_character_costs_that_character_alone():
     document = mapped("okta.system", raw)
     assert document["event"]["id"] == "u1"
     assert document["message"] == "a\ufffd b\ufffd \U0001f600 \\ud800"
-    assert document["error"]["message"] == ["record: a surrogate without its other half, read as U+FFFD"]
+    assert document["error"]["message"] == ["record: half a character became U+FFFD"]
     assert document["event"]["original"] == raw.decode()
+
+
+def test_a_number_that_no_double_holds_is_kept_as_its_text():
+    document = mapped("netskope.events", b'{"_id":"a","score":1e400,"ratio":0.5}')
+    assert document["netskope"]["events_v2"] == {"score": "1e400", "ratio": 0.5}
+    assert document["error"]["message"] == ["record: no strict JSON"]
 
 
 @pytest.mark.parametrize("dataset", sorted(STREAMS))
