@@ -30,21 +30,14 @@ class Far:
         return await answer(request) if callable(answer) else answer
 
 
-@pytest.fixture
-async def ask():
-    """GET a page of a server that answers so; `ask.far` is the server."""
-
-    async def ask(*answers, target="/page?x=%2F", requests=1):
-        ask.far = Far(*answers)
-        loopback = Loopback(ask.far)
-        async with loopback.serve() as url, open_session() as session:
-            client = Client(session, Budgets(), url, authorization=PROOF, limits=LIMITS)
-            with anyio.fail_after(30):
-                for _ in range(requests):
-                    response = await client.get(target, bucket="b")
-                return response
-
-    return ask
+async def ask(far, target="/page?x=%2F"):
+    """GET pages of this server, as many as it has answers; returns the last."""
+    async with Loopback(far).serve() as url, open_session() as session:
+        client = Client(session, Budgets(), url, authorization=PROOF, limits=LIMITS)
+        with anyio.fail_after(30):
+            for _ in far.answers[1:]:
+                await client.get(target, bucket="b")
+            return await client.get(target, bucket="b")
 
 
 def raw(*pieces, reset=None):
@@ -61,29 +54,32 @@ def raw(*pieces, reset=None):
     return answer
 
 
-async def test_a_target_goes_out_percent_encoded_as_it_is(ask):
-    response = await ask(web.Response(body=b"[]"))
+async def test_a_target_goes_out_percent_encoded_as_it_is():
+    far = Far(web.Response(body=b"[]"))
+    response = await ask(far)
     assert (response.status, response.body) == (200, b"[]")
-    assert ask.far.asked == [("GET", "/page?x=%2F", f"Bearer {TOKEN}")]
+    assert far.asked == [("GET", "/page?x=%2F", f"Bearer {TOKEN}")]
 
 
 @pytest.mark.parametrize("location", ["https://elsewhere.example/", "/login", "//elsewhere.example/x"])
-async def test_a_redirect_is_an_answer_and_not_followed(ask, location):
-    response = await ask(web.Response(status=302, headers={"Location": location}))
+async def test_a_redirect_is_an_answer_and_not_followed(location):
+    far = Far(web.Response(status=302, headers={"Location": location}))
+    response = await ask(far)
     assert response.status == 302
-    assert len(ask.far.asked) == 1
+    assert len(far.asked) == 1
 
 
-async def test_a_get_is_asked_once_when_a_kept_connection_dies(ask):
+async def test_a_get_is_asked_once_when_a_kept_connection_dies():
     """Aiohttp would repeat it by itself; where a request moves the vendor's cursor that loses a page."""
 
     async def die(request):
         cut(request, reset=False)
         return AlreadySent()
 
+    far = Far(web.Response(body=b"[]"), die)
     with pytest.raises(CutShort):
-        await ask(web.Response(body=b"[]"), die, requests=2)
-    assert len(ask.far.asked) == 2
+        await ask(far)
+    assert len(far.asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -92,9 +88,9 @@ async def test_a_get_is_asked_once_when_a_kept_connection_dies(ask):
     ids=["length", "chunked"],
 )
 @pytest.mark.parametrize("reset", [False, True])
-async def test_an_answer_that_ends_early_is_no_answer(ask, head, reset):
+async def test_an_answer_that_ends_early_is_no_answer(head, reset):
     with pytest.raises(CutShort) as caught:
-        await ask(raw(b"HTTP/1.1 200 OK\r\n" + head + b'[{"id":1},', reset=reset))
+        await ask(Far(raw(b"HTTP/1.1 200 OK\r\n" + head + b'[{"id":1},', reset=reset)))
     assert TOKEN not in repr(caught.value)
 
 
@@ -107,9 +103,9 @@ async def test_an_answer_that_ends_early_is_no_answer(ask, head, reset):
     ],
     ids=["cut", "broken gzip", "brotli"],
 )
-async def test_a_429_whose_body_cannot_be_read_says_how_long_to_wait_all_the_same(ask, answer):
+async def test_a_429_whose_body_cannot_be_read_says_how_long_to_wait_all_the_same(answer):
     with pytest.raises(RateLimited) as caught:
-        await ask(answer)
+        await ask(Far(answer))
     assert caught.value.retry_after == 7
 
 
@@ -117,41 +113,41 @@ def packed(*parts):
     return web.Response(headers={"Content-Encoding": "gzip"}, body=b"".join(igzip.compress(part) for part in parts))
 
 
-async def test_a_page_may_come_in_several_gzip_members(ask):
-    assert (await ask(packed(b"[1,", b"2]"))).body == b"[1,2]"
+async def test_a_page_may_come_in_several_gzip_members():
+    assert (await ask(Far(packed(b"[1,", b"2]")))).body == b"[1,2]"
 
 
-async def test_a_page_of_very_many_gzip_members_is_refused_in_time(ask):
+async def test_a_page_of_very_many_gzip_members_is_refused_in_time():
     with pytest.raises(CutShort, match="more than 1024 pieces"):
-        await ask(packed(b"[", *[b" "] * 200_000, b"]"))
+        await ask(Far(packed(b"[", *[b" "] * 200_000, b"]")))
 
 
 @pytest.mark.parametrize("encoding", ["gzip", None])
-async def test_a_page_beyond_the_limit_is_refused_and_not_held(ask, encoding):
+async def test_a_page_beyond_the_limit_is_refused_and_not_held(encoding):
     large = b" " * (MAX_BODY_BYTES + 1)
     with pytest.raises(PageTooLarge, match="lower page_size"):
-        await ask(packed(large) if encoding else web.Response(body=large))
+        await ask(Far(packed(large) if encoding else web.Response(body=large)))
 
 
 @pytest.mark.parametrize("body", [b"", b"\x1f\x8b", b"\x1f\x8b\x08\x00"])
-async def test_gzip_that_is_cut_short_is_no_page(ask, body):
+async def test_gzip_that_is_cut_short_is_no_page(body):
     answer = web.Response(headers={"Content-Encoding": "gzip"}, body=igzip.compress(b"[1]")[:-4] + body)
     with pytest.raises(CutShort):
-        await ask(answer)
+        await ask(Far(answer))
 
 
-async def test_an_error_that_repeats_our_credential_does_not_pass_it_on(ask):
+async def test_an_error_that_repeats_our_credential_does_not_pass_it_on():
     said = web.Response(status=400, headers={"X-Said": TOKEN}, body=f"bad token {TOKEN}".encode())
-    response = await ask(said)
+    response = await ask(Far(said))
     assert TOKEN not in f"{response!r} {response.excerpt} {response.headers}"
     assert response.excerpt.startswith("bad token ")
 
 
-async def test_of_a_success_not_a_byte_is_changed(ask):
-    assert (await ask(web.Response(body=TOKEN.encode()))).body == TOKEN.encode()
+async def test_of_a_success_not_a_byte_is_changed():
+    assert (await ask(Far(web.Response(body=TOKEN.encode())))).body == TOKEN.encode()
 
 
-async def test_a_request_that_a_library_leads_elsewhere_is_stopped(ask):
+async def test_a_request_that_a_library_leads_elsewhere_is_stopped():
     """Whatever leads it there: the fence stands at the connection's door."""
     far = Far(web.Response(body=b"[]"))
     async with Loopback(far).serve() as url, open_session() as session:
