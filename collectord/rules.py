@@ -6,14 +6,14 @@ Where Sumo looks at the first megabyte of a message, all of it is looked at here
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from hashlib import md5, sha256
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 import re2
 
-from collectord.records import Record
+from collectord.records import Record, Repaired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 MAX_GROWTH = 5
 """A mask is cut to so many times the length of what it hides, as Sumo does."""
 _MAX_MEMORY_BYTES = 8 * 2**20
+_ANY = r"(?:\(\?s\))?"
+_CONTAINS = re.compile(_ANY + r"\.\*((?:[^\\.\[\](){}|*+?^$]|\\[!-/:-@\[-^`{-~])+)\.\*" + _ANY)
+"""`.*text.*`, as most rules for whole records are written: nothing in it but a text."""
+_ESCAPED = re.compile(r"\\(.)")
+_RAW = msgspec.json.Decoder(msgspec.Raw)
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
@@ -69,8 +74,7 @@ def fault_of(rule: FilterSettings) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """What the rules did to one record."""
 
     record: Record | None
@@ -84,12 +88,11 @@ class Rules:
 
     def __init__(self, filters: Sequence[FilterSettings], hash_algorithm: str) -> None:
         digest = _md5 if hash_algorithm == "MD5" else _sha256
-        compiled = [(rule, compile_pattern(rule.regexp)) for rule in filters]
-        self._includes = [pattern for rule, pattern in compiled if rule.filterType == "Include"]
-        self._excludes = [(rule.name, pattern) for rule, pattern in compiled if rule.filterType == "Exclude"]
-        self._changes: list[tuple[str, Pattern, Callable[[bytes], bytes]]] = [
-            *((rule.name, pattern, digest) for rule, pattern in compiled if rule.filterType == "Hash"),
-            *((rule.name, pattern, _mask(rule.mask or "#")) for rule, pattern in compiled if rule.filterType == "Mask"),
+        self._includes = [_whole(rule.regexp) for rule in filters if rule.filterType == "Include"]
+        self._excludes = [(rule.name, _whole(rule.regexp)) for rule in filters if rule.filterType == "Exclude"]
+        self._changes = [
+            *(_change(rule, digest) for rule in filters if rule.filterType == "Hash"),
+            *(_change(rule, _mask(rule.mask or "#")) for rule in filters if rule.filterType == "Mask"),
         ]
 
     def apply(self, records: Iterable[Record]) -> list[Record]:
@@ -99,33 +102,58 @@ class Rules:
     def judge(self, record: Record) -> Effect:
         """What becomes of one record, and why."""
         line = bytes(record.raw)
-        if self._includes and not any(pattern.fullmatch(line) for pattern in self._includes):
+        if self._includes and not any(is_match(line) for is_match in self._includes):
             return Effect(None, ("no include rule matches",))
-        for name, pattern in self._excludes:
-            if pattern.fullmatch(line):
+        for name, is_match in self._excludes:
+            if is_match(line):
                 return Effect(None, (name,))
         changed = line
         names = []
-        for name, pattern, replacement in self._changes:
-            after = _replaced(changed, pattern, replacement)
+        for change in self._changes:
+            after = change.of(changed)
             if after != changed:
-                names.append(name)
+                names.append(change.name)
                 changed = after
         if not names:
             return Effect(record)
-        return Effect(Record(_as_json(changed), record.id, record.time_ms, record.event_id), tuple(names))
+        text = _as_json(changed)
+        raw = Repaired(text) if record.repaired else text
+        return Effect(Record(raw, record.id, record.time_ms, record.event_id), tuple(names))
 
 
-def _replaced(line: bytes, pattern: Pattern, replacement: Callable[[bytes], bytes]) -> bytes:
-    """Every capture group of every match, replaced; of groups within each other the outer one counts."""
-    parts: list[bytes] = []
-    done = 0
-    for match in pattern.finditer(line):
-        for start, end in sorted(match.span(group) for group in range(1, pattern.groups + 1)):
-            if start >= done and end > start:
-                parts += (line[done:start], replacement(line[start:end]))
-                done = end
-    return b"".join((*parts, line[done:])) if parts else line
+def _whole(regexp: str) -> Callable[[bytes], object]:
+    """What tells whether a line matches as a whole; the most common pattern asks for no more than a text in it."""
+    pattern = compile_pattern(regexp)
+    contains = _CONTAINS.fullmatch(regexp)
+    if contains is None:
+        return pattern.fullmatch
+    text = _ESCAPED.sub(r"\1", contains[1]).encode()
+    return lambda line: text in line
+
+
+class _Change(NamedTuple):
+    """What a hash or mask does to a line."""
+
+    name: str
+    pattern: Pattern
+    groups: range
+    replacement: Callable[[bytes], bytes]
+
+    def of(self, line: bytes) -> bytes:
+        """Every capture group of every match, replaced; of groups within each other the outer one counts."""
+        parts: list[bytes] = []
+        done = 0
+        for match in self.pattern.finditer(line):
+            for start, end in sorted(map(match.span, self.groups)):
+                if start >= done and end > start:
+                    parts += (line[done:start], self.replacement(line[start:end]))
+                    done = end
+        return b"".join((*parts, line[done:])) if parts else line
+
+
+def _change(rule: FilterSettings, replacement: Callable[[bytes], bytes]) -> _Change:
+    pattern = compile_pattern(rule.regexp)
+    return _Change(rule.name, pattern, range(1, pattern.groups + 1), replacement)
 
 
 def _md5(text: bytes) -> bytes:
@@ -140,6 +168,8 @@ def _mask(mask: str) -> Callable[[bytes], bytes]:
     text = mask.encode()
 
     def replacement(captured: bytes) -> bytes:
+        if len(text) <= MAX_GROWTH * len(captured):
+            return text
         return text[: MAX_GROWTH * len(captured)].decode("utf-8", "ignore").encode()
 
     return replacement
@@ -148,7 +178,7 @@ def _mask(mask: str) -> Callable[[bytes], bytes]:
 def _as_json(text: bytes) -> bytes:
     """A rule may cut JSON where it hurts; then the text is delivered as one JSON string, masked as it is."""
     try:
-        msgspec.json.decode(text, type=msgspec.Raw)
+        _RAW.decode(text)
     except msgspec.DecodeError:
         return msgspec.json.encode(text.decode("utf-8", "replace"))
     return text

@@ -1,11 +1,12 @@
 """Processing rules do what Sumo's documentation says, on bytes, in linear time."""
 
 import json
+import string
 import time
 
 import pytest
 
-from collectord.records import Record
+from collectord.records import Record, Repaired
 from collectord.rules import Rules, compile_pattern, fault_of
 from collectord.settings import FilterSettings
 
@@ -34,6 +35,44 @@ def test_include_keeps_what_matches_one_of_them_as_a_whole():
 def test_a_match_of_a_part_is_no_match():
     assert after(SSO, rule("Include", "user")) is None
     assert after(SSO, rule("Exclude", "user")) == SSO
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "matches"),
+    [
+        (r".*user\.auth.*", SSO, True),
+        (r".*user.auth.*", SSO, True),
+        (r".*userXauth.*", SSO, False),
+        (r".*user\\.auth.*", SSO, False),
+        (r".*us*er.*", SSO, True),
+        (r".*zs*|.*user.*", SSO, True),
+        (r".*USER.*", SSO, False),
+        (r".*(?i)USER.*", SSO, True),
+        (r".*\Quser\E.*", SSO, True),
+        (r".*user\.*", SSO, False),
+        (r".+user.*", SSO, True),
+        (r".*[u]ser.*", SSO, True),
+        (r".*\{.*", SSO, True),
+        (r".*user$.*", SSO, False),
+        (r".*\d\d.*", SSO, False),
+        (r".*søk.*", '{"q":"søk"}'.encode(), True),
+        (r".*.*", SSO, True),
+    ],
+)
+def test_a_pattern_for_a_text_somewhere_is_not_taken_for_another(pattern, line, matches):
+    assert (after(line, rule("Exclude", pattern)) is None) is matches
+
+
+def test_every_sign_that_may_be_escaped_means_itself():
+    for sign in string.punctuation.replace("_", ""):
+        assert compile_pattern(rf".*\{sign}.*").fullmatch(f"a{sign}b".encode())
+        assert after(f"a{sign}b".encode(), rule("Exclude", rf".*\{sign}.*")) is None
+        assert after(b"a b", rule("Exclude", rf".*\{sign}.*")) == b"a b"
+
+
+def test_a_repaired_record_stays_marked_when_a_rule_changes_it():
+    record = Record(Repaired(SSO), "1")
+    assert Rules([rule("Hash", '"who":"([^"]+)"')], "MD5").apply([record])[0].repaired
 
 
 def test_exclude_beats_include():
