@@ -37,7 +37,7 @@ def pack(lines: Iterable[Line], *, max_bytes: int, compress: bool) -> list[Batch
     parts: list[bytes | msgspec.Raw] = []
     size = 0
     for line in lines:
-        length = len(line[0]) + memoryview(line[1]).nbytes + len(line[2])
+        length = len(line[0]) + len(line[1]) + len(line[2])
         if size + length > max_bytes and parts:
             finished.append(Batch.finish(b"".join(parts), len(parts) // 3, compress=compress))
             parts, size = [], 0
@@ -48,8 +48,8 @@ def pack(lines: Iterable[Line], *, max_bytes: int, compress: bool) -> list[Batch
     return finished
 
 
-def _heads(records: Sequence[Record], metadata: Metadata) -> Iterator[str]:
-    """Everything but custom fields and the event, of each record, as the members of an object."""
+def _heads(records: Sequence[Record], metadata: Metadata, behind: str = "") -> Iterator[bytes]:
+    """How each record's object begins, up to custom fields and the event; `behind` stands at its end."""
     before_id = _members(
         _collector=metadata.collector,
         _source=metadata.source,
@@ -58,12 +58,13 @@ def _heads(records: Sequence[Record], metadata: Metadata) -> Iterator[str]:
     )
     siem = "".join(f",{quote(key)}:{quote(value)}" for key, value in metadata.siem.items())
     receipt = f',"_receiptTime":{metadata.receipt_ms}'
+    sound, mended = f"{receipt}{siem}", f'{receipt},"_repaired":true{siem}'
     data_type = f',"_siemDataType":{quote(metadata.data_type)}' if metadata.data_type else ""
     for record in records:
-        repaired = ',"_repaired":true' if record.repaired else ""
+        beside = mended if record.repaired else sound
         time = "" if record.time_ms is None else f',"_messageTime":{record.time_ms}'
         event_id = f',"_siemEventID":{quote(record.event_id)}' if siem and record.event_id else ""
-        yield f'{before_id},"_id":{quote(record.id)}{time}{receipt}{repaired}{siem}{event_id}{data_type}'
+        yield f'{{{before_id},"_id":{quote(record.id)}{time}{beside}{event_id}{data_type}{behind}'.encode()
 
 
 def _members(**values: str | None) -> str:
@@ -72,13 +73,13 @@ def _members(**values: str | None) -> str:
 
 def _envelope(records: Sequence[Record], metadata: Metadata) -> Iterator[Line]:
     fields = f',"fields":{{{_members(**metadata.fields)}}}' if metadata.fields else ""
-    for head, record in zip(_heads(records, metadata), records, strict=True):
-        yield f'{{{head}{fields},"event":'.encode(), record.raw, b"}\n"
+    for head, record in zip(_heads(records, metadata, f'{fields},"event":'), records, strict=True):
+        yield head, record.raw, b"}\n"
 
 
 def _flat(records: Sequence[Record], metadata: Metadata) -> Iterator[Line]:
     for head, record in zip(_heads(records, metadata), records, strict=True):
-        yield f"{{{head}".encode(), _beside(record.raw, metadata.fields), b"}\n"
+        yield head, _beside(record.raw, metadata.fields), b"}\n"
 
 
 def _beside(raw: bytes | msgspec.Raw, fields: Mapping[str, str]) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 
 from collectord.backlog import Backlog, Entry, checksum, checksum_of
 from collectord.checkpoints import Checkpoints, StreamKey, save
@@ -368,9 +369,16 @@ def _bury(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
 
 
 def _remember(connection: sqlite3.Connection, key: StreamKey, seen: SeenPage, number: int) -> None:
-    ids = json.dumps([*seen.ids]).encode()
+    ids = _json(seen.ids)
     row = (*key, number, seen.newest_ms, checksum(ids, *key), ids)
     connection.execute("INSERT INTO seen VALUES (?,?,?,?,?,?)", row)
+
+
+def _json(ids: Sequence[str]) -> bytes:
+    try:
+        return msgspec.json.encode(ids)
+    except UnicodeEncodeError:  # of a lone surrogate, which only the standard library writes, as its escape
+        return json.dumps([*ids]).encode()
 
 
 def _waiting(
