@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "collectord").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+HELD = ROOT / "tests" / "sources" / "README.md"
 
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -100,3 +102,22 @@ def test_few_tests_use_mocks():
     assert len(mocking) <= MAX_MOCK_SHARE * len(tests), mocking
     importing = [name_of(path) for path, tree in trees.items() if "unittest.mock" in imports_of(tree)]
     assert len(importing) <= MAX_MOCK_SHARE * len(TESTS), importing
+
+
+def test_every_row_of_a_vendors_contract_is_held_by_tests_that_there_are():
+    own, rows, missing = "", 0, []
+    for line in HELD.read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"## .*\((test_\w+\.py)\)$", line):
+            own = heading[1]
+        elif line.startswith("| ") and line != "| row | held by |":
+            rows += 1
+            held_by = re.findall(r"`(?:([\w/]+\.py)::)?(test_\w+)`", line.rpartition(" | ")[2])
+            missing += [name for file, name in held_by if name not in tests_of(file or own)] if held_by else [line]
+    assert rows > 100
+    assert not missing
+
+
+@cache
+def tests_of(file: str) -> set[str]:
+    path = next(folder / file for folder in (HELD.parent, ROOT / "tests") if (folder / file).exists())
+    return {node.name for node in functions_of(ast.parse(path.read_text(encoding="utf-8")))}
