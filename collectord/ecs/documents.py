@@ -88,6 +88,8 @@ class Mapper:
             return self.document(raw)
         except Unreadable as error:
             return self._unmapped(raw, str(error))
+        except Exception as error:  # noqa: BLE001  a fault of a table costs one record its fields, not the stream its way
+            return self._unmapped(raw, f"cannot be mapped, {type(error).__name__}")
 
     def document(self, raw: bytes | msgspec.Raw) -> bytes:
         """One document; raises Unreadable for what is no JSON object, and the caller says so."""

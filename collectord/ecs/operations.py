@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import orjson
 
 from collectord.ecs.naming import cleaned, snaked, sound
@@ -46,7 +47,7 @@ def said(value: Any, name: str, problems: Problems) -> Any:
     """Text of a value that has any type, even within one vendor's field: an object as JSON, of a list each member."""
     if value.__class__ is list:
         return [one for part in value if (one := said(part, name, problems)) is not None] or None
-    return orjson.dumps(value).decode() if value.__class__ is dict else text(value, name, problems)
+    return msgspec.json.encode(value).decode() if value.__class__ is dict else text(value, name, problems)
 
 
 def ips(value: Any, name: str, problems: Problems) -> list[str] | None:
@@ -117,7 +118,7 @@ def point(value: Any, name: str, _problems: Problems) -> dict[str, float] | None
 
     Whoever has no place writes 0 for both.
     """
-    latitude, longitude = (number(one, name, []) if one else one for one in value)
+    latitude, longitude = (None if one is None else number(one, name, []) for one in value)
     if latitude is None or longitude is None or latitude == longitude == 0:
         return None
     return {"lat": latitude, "lon": longitude} if abs(latitude) <= 90 and abs(longitude) <= 180 else None

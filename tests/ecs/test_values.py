@@ -118,6 +118,7 @@ def test_both_coordinates_in_one_text_go_to_a_field_for_text():
         (91, 4.48, None),
         (51.92, 180.1, None),
         (True, [4], None),
+        ({}, [], None),
     ],
 )
 def test_a_place_has_both_coordinates_or_is_none(latitude, longitude, place):
@@ -159,8 +160,8 @@ def test_a_value_of_any_type_becomes_text_where_a_vendor_changes_its_mind():
     for value, text in values.items():
         document = mapped("sentinel_one.activity", {"data": {"newValue": value}})
         assert field(document, "sentinel_one.activity.data.new.value") == [text]
-    document = mapped("sentinel_one.activity", {"data": {"newValue": {"on": 1}}})
-    assert field(document, "sentinel_one.activity.data.new.value") == ['{"on":1}']
+    document = mapped("sentinel_one.activity", {"data": {"newValue": {"on": 2**64}}})
+    assert field(document, "sentinel_one.activity.data.new.value") == ['{"on":18446744073709551616}']
 
 
 @pytest.mark.parametrize(
