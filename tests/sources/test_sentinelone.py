@@ -503,10 +503,31 @@ async def test_404_says_that_this_is_no_console():
         with pytest.raises(SourceRefused, match=r"has no /web/api/v2.1/threats \(404\).*base_url") as caught:
             await opened["threats"].fetch(None)
         assert not caught.value.whole_source
+
+
+async def test_console_without_system_info_is_collected_from_all_the_same():
+    async with console() as s1, one(s1, "threats") as stream:
+        keys = s1.issue(3, stream="threats", age_seconds=60)
         s1.fail(VendorError(404), path=INFO)
-        async with one(s1, "agents") as stream:
-            with pytest.raises(SourceRefused, match="not a SentinelOne console"):
-                await stream.fetch(None)
+        assert ids(await walk(stream)) == keys
+
+
+async def test_401_of_a_console_without_system_info_is_a_wrong_token():
+    async with console(denied={"threats"}, denied_status=401) as s1, one(s1, "threats") as stream:
+        s1.fail(VendorError(404), path=INFO, times=2)
+        with pytest.raises(SourceRefused, match=r"rejects the API token \(401\)") as caught:
+            await stream.fetch(None)
+        assert caught.value.whole_source
+
+
+async def test_a_short_page_that_names_no_next_cursor_is_the_last_one():
+    async with console() as s1, one(s1, "threats", page_size=10) as stream:
+        keys = s1.issue(13, stream="threats", age_seconds=60)
+        first = await stream.fetch(None)
+        s1.fail(changed(lambda page: {**page, "pagination": {}}), path=path("threats"))
+        last = await stream.fetch(first.cursor)
+        assert ids([first, last]) == keys
+        assert not last.more
 
 
 async def test_web_page_before_the_first_success_is_a_wrong_base_url_and_later_a_trouble_that_passes():
@@ -536,7 +557,7 @@ ERROR = {"code": 5000010, "title": "Internal server error", "detail": "Server co
         (JsonObject(b'{"pagination":{"nextCursor":null,"totalItems":0}}'), "missing or null"),
         (JsonObject(b"{}"), "missing or null"),
         (JsonObject(b'{"data":[]}'), "pagination is missing"),
-        (JsonObject(b'{"data":[],"pagination":{"totalItems":0}}'), "nextCursor is missing"),
+        (JsonObject(orjson.dumps({"data": [{}] * 10, "pagination": {"totalItems": 30}})), "nextCursor is missing"),
         (JsonObject(b'{"data":[],"pagination":{"nextCursor":7}}'), "nextCursor"),
         (JsonObject(b'{"data":{"a":1},"pagination":{"nextCursor":null}}'), "no page"),
         (JsonObject(b'{"data":["a",1],"pagination":{"nextCursor":null}}'), "no object"),

@@ -52,7 +52,7 @@ class Agents:
     async def _sweep(self, place: Place, began_ms: int) -> Page:
         query = f"sortBy=id&sortOrder=asc&limit={self._size.now}&skipCount=true"
         try:
-            listing = await self._console.list(self._api, query, place.next)
+            listing = await self._console.list(self._api, query, self._size.now, place.next)
         except PageTooLarge:
             self._size.halve()
             raise

@@ -98,14 +98,17 @@ class Console:
         assert self._ahead is not None
         return int((anyio.current_time() + self._ahead) * 1000)
 
-    async def list(self, api: Api, query: str, after: str | None = None) -> Listing:
-        """Ask for one page; `after` is the cursor of the page before. Raises as `Stream.fetch`."""
+    async def list(self, api: Api, query: str, full: int, after: str | None = None) -> Listing:
+        """Ask for one page; `after` is the cursor of the page before. Raises as `Stream.fetch`.
+
+        A page of `full` rows must say what comes next; from a shorter one the console may leave that out.
+        """
         # The cursor holds a place in the order and no filter: the whole query goes with each.
         cursor = "" if after is None else f"&cursor={quote(after, safe='')}"
         response = await self._ask("GET", f"{api.path}?{query}{cursor}", api.path)
         if response.status != 200:
             raise await self._failure(response, api)
-        listing = self._listing(response, api)
+        listing = self._listing(response, api, full)
         self._was_reached = True
         if after is not None and listing.next == after:
             raise SourceUnavailable(
@@ -117,7 +120,7 @@ class Console:
     async def probe(self, api: Api) -> str:
         """Ask for one row; the token itself is tried once for all streams."""
         await self.now_ms()
-        await self.list(api, f"limit=1&skipCount=true&sortBy={api.moment}&sortOrder=asc")
+        await self.list(api, f"limit=1&skipCount=true&sortBy={api.moment}&sortOrder=asc", full=2)  # goes on nowhere
         return f"the token may read the {api.name}"
 
     async def notices(self, stream: str) -> tuple[Notice, ...]:
@@ -152,15 +155,19 @@ class Console:
             except (SourceError, msgspec.MsgspecError, KeyError, TypeError):
                 pass  # A warning that cannot be given must not cost an event; tomorrow it is tried again.
 
-    async def _authenticate(self) -> None:
+    async def _authenticate(self) -> bool:
+        """Raise where the token or the address is wrong; false: this console cannot say, the list itself will."""
         response = await self._ask("GET", INFO, INFO)
         if response.status == 401:
             raise self._token_refused(response)
+        if response.status == 404:
+            return False
         if response.status not in {200, 403}:  # 403: a token that is known, and may not read this
             raise self._not_a_console(response, INFO) or failure(response, self._said(response))
         if response.status == 200:
             self._check_is_json(response, INFO)
         self._was_reached = True
+        return True
 
     async def _ask(self, method: str, target: str, bucket: str, data: bytes | None = None) -> Response:
         try:
@@ -174,11 +181,11 @@ class Console:
         self._ahead = response.server_time - anyio.current_time()
         return response
 
-    def _listing(self, response: Response, api: Api) -> Listing:
+    def _listing(self, response: Response, api: Api, full: int) -> Listing:
         self._check_is_json(response, api.path)
         try:
             envelope, rows = unwrap(response.body, _Envelope, "data")
-            following = _next_cursor(envelope)
+            following = _next_cursor(envelope, is_full=len(rows) >= full)
             records = api.records(response.body, rows)
         except _ErrorInside:
             raise SourceUnavailable(
@@ -202,8 +209,8 @@ class Console:
 
     async def _failure(self, response: Response, api: Api) -> SourceError:
         status, said = response.status, self._said(response)
-        if status == 401:  # a missing permission may look just like a wrong token
-            await self._authenticate()
+        if status == 401 and not await self._authenticate():  # a missing permission may look just like a wrong token
+            return self._token_refused(response)
         if status in {401, 403}:
             return SourceRefused(
                 f"the SentinelOne token may not read the {api.name} ({status}): give its user's role the permission"
@@ -273,7 +280,7 @@ class Rests:
         return min(LONGEST_REST_SECONDS, max(1.0, told)) + random.uniform(0.0, 1.0)  # noqa: S311  jitter
 
 
-def _next_cursor(envelope: _Envelope) -> str | None:
+def _next_cursor(envelope: _Envelope, *, is_full: bool) -> str | None:
     """What leads on; raises when this is no whole page, lest it be taken for the last one."""
     if envelope.errors:
         raise _ErrorInside
@@ -281,7 +288,7 @@ def _next_cursor(envelope: _Envelope) -> str | None:
         raise Malformed("data is missing or null")
     if not isinstance(envelope.pagination, dict):
         raise Malformed("pagination is missing")
-    cursor = envelope.pagination.get("nextCursor", envelope)
+    cursor = envelope.pagination.get("nextCursor", envelope if is_full else None)
     if cursor is None or cursor == "":
         return None
     if not isinstance(cursor, str):

@@ -129,7 +129,7 @@ class Changes:
         saved = place_of(cursor, self._console.scope)
         place = saved if saved.hi_ms is not None else self._open(saved, await self._console.now_ms())
         try:
-            listing = await self._console.list(self._api, self._query(place), place.next)
+            listing = await self._console.list(self._api, self._query(place), self.size.now, place.next)
         except PageTooLarge:
             self.size.halve()
             raise
