@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import anyio
 
-from tests.benchmark import idle, throughput
+from tests.benchmark import idle, page, throughput
 from tests.benchmark.subjects import Ended, leave_a_core
 from tests.benchmark.vendors import VENDORS
 
@@ -30,13 +30,20 @@ def read(words: Sequence[str] | None) -> argparse.Namespace:
     quiet = parser.add_argument_group("with nothing to collect")
     quiet.add_argument("--idle", type=int, default=0, metavar="N", help="measure N idle sources of Okta instead")
     quiet.add_argument("--interval", type=int, default=60, metavar="S", help="between a source's polls; default: 60")
+    quiet.add_argument("--page", type=int, default=0, metavar="N", help="measure the Collection page with N sources")
     return parser.parse_args(words)
+
+
+def chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace, set[int], Path], Awaitable[object]]:
+    if options.page:
+        return page.measure
+    return idle.measure if options.idle else throughput.measure
 
 
 def main(words: Sequence[str] | None = None) -> int:
     options = read(words)
     core = leave_a_core()
-    measure = idle.measure if options.idle else throughput.measure
+    measure = chosen(options)
     with tempfile.TemporaryDirectory(prefix="collectord-benchmark-") as scratch:
         run = partial(measure, options, core, Path(scratch))
         try:

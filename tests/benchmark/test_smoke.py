@@ -9,6 +9,7 @@ from tests.benchmark import throughput
 from tests.benchmark.__main__ import main
 from tests.benchmark.far_side import FarSide
 from tests.benchmark.vendors import VENDORS
+from tests.management.browser import EXECUTABLE
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +50,11 @@ def test_a_record_too_few_ends_it(capsys, monkeypatch):
 def test_idle(capsys):
     assert main(["--idle", "20", "--interval", "2"]) == 0
     assert figures(capsys.readouterr().out, "polls")[:2] == pytest.approx([20, 20], abs=1)
+
+
+@pytest.mark.skipif(EXECUTABLE is None, reason="chromium is not installed: apt install chromium")
+def test_page(capsys):
+    assert main(["--page", "20", "--interval", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert figures(printed, "20 sources: all rows after")[0] < 20
+    assert int(re.findall(r"asked (\d+) times", printed)[0]) in {1, 2}

@@ -1,5 +1,7 @@
 // Elements made and changed. Text is only ever set as text, so a name is never markup; nothing is touched that is equal.
 
+import { count } from "./words.js";
+
 export const $ = (id) => document.getElementById(id);
 
 /** An element: `el("button", {class: "x", type: "button"}, "text", child)`. */
@@ -30,7 +32,6 @@ export function hide(node, hidden) {
   if (node.hidden !== hidden) node.hidden = hidden;
 }
 
-const SVG = "http://www.w3.org/2000/svg";
 const drawn = new WeakMap();
 
 /** Bars, one a minute; each plot is as high as its own busiest minute. */
@@ -38,23 +39,18 @@ export function plot(node, minutes) {
   const key = minutes.join();
   if (drawn.get(node) === key) return;
   drawn.set(node, key);
-  const total = minutes.reduce((sum, count) => sum + count, 0);
+  const total = minutes.reduce((sum, records) => sum + records, 0);
   const peak = Math.max(...minutes, 0);
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", minutes.map((count, at) => bar(at, count, peak)).join(""));
-  const svg = document.createElementNS(SVG, "svg");
-  const words = total
-    ? `${total.toLocaleString("en")} records in the last hour, at most ${peak.toLocaleString("en")} a minute`
-    : "No records in the last hour";
-  const attributes = { viewBox: "0 0 240 40", preserveAspectRatio: "none", role: "img", "aria-label": words };
-  for (const [name, value] of Object.entries(attributes)) svg.setAttribute(name, value);
-  svg.append(path);
-  node.replaceChildren(svg);
+  if (!node.hasChildNodes()) node.append($("bars").content.cloneNode(true));
+  const svg = node.firstElementChild;
+  svg.firstElementChild.setAttribute("d", minutes.map((records, at) => bar(at, records, peak)).join(""));
+  const words = `${count(total)} records in the last hour, at most ${count(peak)} a minute`;
+  svg.setAttribute("aria-label", total ? words : "No records in the last hour");
 }
 
-function bar(at, count, peak) {
-  if (!count) return "";
-  const height = Math.max(2, (count / peak) * 40).toFixed(1);
+function bar(at, records, peak) {
+  if (!records) return "";
+  const height = Math.max(2, (records / peak) * 40).toFixed(1);
   return `M${at * 4 + 0.5} 40v-${height}h3v${height}z`;
 }
 

@@ -78,7 +78,7 @@ export function show(sources, now) {
   attribute(parts.state, "data-tone", tone(state));
   hide(parts.pause, state === "Paused");
   hide(parts.resume, state !== "Paused");
-  parts.poll.disabled = state === "Paused";
+  parts.poll.disabled = state === "Paused" || !source.nextPoll; // or it has stopped until it is restarted
   text(parts.reason, trouble(source.state));
   hide(parts.trouble, !trouble(source.state));
   streams(source.streams, now, trouble(source.state));

@@ -1,11 +1,12 @@
 // The table of sources: a row a source, of which only the cells are touched that say something else than before.
 
-import { $, attribute, el, hide, plot, text } from "./dom.js";
+import { $, attribute, hide, plot, text } from "./dom.js";
 import { ago, ahead, count, health, moment, span, tone, trouble } from "./words.js";
 
 const SEVERITY = { Error: 0, Pending: 2, Started: 2, Initialized: 2, Authenticated: 2, Collecting: 3, Stopping: 4, Paused: 5 };
 const severity = (source) => (source.inTrouble ? Math.min(1, SEVERITY[source.state.state] ?? 1) : SEVERITY[source.state.state] ?? 2);
-const byName = (a, b) => a.name.localeCompare(b.name, "en", { numeric: true });
+const names = new Intl.Collator("en", { numeric: true });
+const byName = (a, b) => names.compare(a.name, b.name);
 const ORDERS = {
   name: byName,
   state: (a, b) => severity(a) - severity(b),
@@ -58,27 +59,15 @@ export function show(wanted, now) {
 }
 
 function made(id) {
-  const row = {
-    name: el("button", { type: "button", class: "name" }),
-    kind: el("div", { class: "kind" }),
-    state: el("span", { class: "state" }, el("span", { class: "dot", "aria-hidden": "true" })),
-    word: el("span"),
-    health: el("button", { type: "button", class: "health" }),
-    plot: el("div", { class: "plot" }),
-    count: el("div", { class: "count" }),
-    lag: el("td", { role: "cell", class: "right", "data-label": "Lag" }),
-    success: el("td", { role: "cell", class: "right", "data-label": "Last success" }),
-    next: el("td", { role: "cell", class: "right", "data-label": "Next poll", "data-wide": "" }),
-    waiting: el("td", { role: "cell", class: "right", "data-label": "Waiting", "data-wide": "" }),
-    trouble: el("td", { role: "cell", class: "trouble reason" }),
+  const node = $("row").content.firstElementChild.cloneNode(true);
+  node.dataset.id = id;
+  const [what, is, well, hour, lag, success, next, waiting, trouble] = node.cells;
+  const [drawing, number] = hour.firstElementChild.children;
+  const state = is.firstElementChild;
+  return {
+    node, state, lag, success, next, waiting, trouble, plot: drawing, count: number, word: state.lastElementChild,
+    name: what.firstElementChild, kind: what.lastElementChild, health: well.firstElementChild,
   };
-  row.state.append(row.word);
-  const cell = (kind, ...inside) => el("td", { role: "cell", class: kind }, ...inside);
-  row.node = el("tr", { role: "row", "data-id": id },
-    cell("what", row.name, row.kind), cell("is", row.state), cell("well", row.health),
-    cell("span", el("div", { class: "hour" }, row.plot, row.count)),
-    row.lag, row.success, row.next, row.waiting, row.trouble);
-  return row;
 }
 
 function fill(row, source, now) {

@@ -1,6 +1,10 @@
 // Figures and states as people read them.
 
-export const count = (value) => value.toLocaleString("en");
+// Made once: a thousand rows have thousands of them.
+const numbers = new Intl.NumberFormat("en");
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+export const count = (value) => numbers.format(value);
 
 /** 1200000 → 1.2 MB. */
 export function bytes(value) {
@@ -30,7 +34,7 @@ export function ahead(iso, now) {
   return seconds <= 0 ? "now" : `in ${span(seconds)}`;
 }
 
-export const moment = (iso) => (iso ? new Date(iso).toLocaleString() : "");
+export const moment = (iso) => (iso ? moments.format(new Date(iso)) : "");
 
 const TONES = { Collecting: "ok", Healthy: "ok", Error: "bad", Paused: "idle" };
 export const tone = (state) => TONES[state] ?? "calm";
