@@ -55,8 +55,8 @@ class Tenant:
         """From now on this secret is good."""
         (self.take_secret or self.simulator.accept_credential)(secret)
 
-    def document(self, interval_seconds: float) -> dict[str, Any]:
-        """Its source file; whole lists are asked for less often."""
+    def document(self, interval_seconds: float, listed_less_often: float = LISTED_LESS_OFTEN) -> dict[str, Any]:
+        """Its source file; whole lists are asked for so many times less often."""
         listed = self.simulator.inventory if self.move_people else ()
         return {
             "schemaRef": {"type": self.type},
@@ -65,7 +65,7 @@ class Tenant:
                 "base_url": self.simulator.base_url,
                 "start": "1h",
                 "intervals": {
-                    name: interval_seconds * (LISTED_LESS_OFTEN if name in listed else 1) for name in self.streams
+                    name: interval_seconds * (listed_less_often if name in listed else 1) for name in self.streams
                 },
                 "retry": {"initial": "20ms", "max": "150ms"},
                 **self.options,

@@ -30,7 +30,7 @@ from collectord.demo.okta_knobs import LOGS
 from collectord.demo.sink import NdjsonSink
 from tests.daemon.harness import Site, replace
 from tests.daemon.process import Daemon
-from tests.daemon.tenants import Tenant
+from tests.daemon.tenants import LISTED_LESS_OFTEN, Tenant
 
 SINK_TIMEOUT_SECONDS = 0.4
 RETRY = {"initial": "20ms", "max": "150ms"}
@@ -114,7 +114,9 @@ class Weather:
         for name, tenant in self._tenants.items():
             file = self._site.source_file(name)
             if name in self._wanted:
-                replace(file, json.dumps({"source": tenant.document(self._intervals[name] * self._pace)}))
+                interval = self._intervals[name] * self._pace
+                # As often as that the lists would be more than one lane can deliver in small parts.
+                replace(file, json.dumps({"source": tenant.document(interval, LISTED_LESS_OFTEN * self._pace)}))
             else:
                 file.unlink(missing_ok=True)
         common = {"retry": RETRY, "timeout": self._sink_timeout, "max_batch_bytes": "16KiB"}
@@ -142,6 +144,8 @@ class Weather:
         for served in (*(tenant.simulator for tenant in self._tenants.values()), *self._sinks.values()):
             self._site.call(served.faults.clear)
         self._wanted = set(self._tenants)
+        for sink in self._sinks.values():
+            sink.knobs.max_batch_bytes = None
         self._sink_timeout = 30.0  # from now on the judge, too, takes the sink's time
         self._write()
 
