@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 import time
+from dataclasses import replace
 
 import aiohttp
 import anyio
@@ -22,6 +23,7 @@ from collectord.demo.faults import (
     JsonObject,
     Redirect,
     Reset,
+    Rewrite,
     Status,
     VendorError,
     too_many,
@@ -353,11 +355,41 @@ async def test_a_bomb_is_not_inflated(okta, stream):
         await stream().fetch(None)
 
 
-async def test_a_page_without_a_next_link_is_not_taken_for_the_last(open_streams, responses):
-    responses.get(re.compile(r"https://acme\.okta\.com/.*"), body=b"[]")
-    streams = open_streams("Okta", "https://acme.okta.com", {"domain": "acme.okta.com", "apiKey": TOKEN})
+def without_links():
+    return Rewrite(lambda answer: replace(answer, headers=()))
+
+
+async def test_a_full_page_without_a_next_link_is_not_taken_for_the_last(okta, stream):
+    okta.issue(9)
+    okta.fail(without_links())
     with pytest.raises(SourceUnavailable, match="next link"):
-        await streams["events"].fetch(None)
+        await stream(page_size=4).fetch(None)
+
+
+async def test_a_short_page_without_a_next_link_is_collected_and_the_log_asked_again_by_time(okta, stream):
+    okta.issue(3)
+    okta.fail(without_links())
+    events = stream()
+    first = await events.fetch(None)
+    assert raws(first.records) == issued(okta)
+    assert [notice.name for notice in first.notices] == ["OktaNoLink"]
+    assert not first.more
+    okta.issue(2)
+    again = await events.fetch(first.cursor)
+    assert again.overlaps
+    assert raws(again.records) == issued(okta)
+    assert "next" in again.cursor
+
+
+async def test_a_server_that_gives_fewer_than_were_asked_for_is_read_to_the_end(open_streams, responses):
+    for number, count in enumerate((2, 2, 1), 1):
+        page = json.dumps([{"uuid": f"{number}-{each}"} for each in range(count)]).encode()
+        link = {"Link": f'<https://acme.okta.com{LOGS}?after={number}>; rel="next"'}
+        responses.get(re.compile(r"https://acme\.okta\.com/.*"), body=page, headers=link)
+    streams = open_streams("Okta", "https://acme.okta.com", {"domain": "acme.okta.com", "apiKey": TOKEN})
+    records, cursor = await drain(streams["events"])
+    assert [record.id for record in records] == ["1-0", "1-1", "2-0", "2-1", "3-0"]
+    assert cursor["next"] == f"{LOGS}?after=3"
 
 
 async def test_an_unreachable_host_is_generic(open_streams):

@@ -35,6 +35,11 @@ _LINK_REFUSED = Notice(
     "OktaLinkRefused",
     "Okta refused the saved link; collecting again from the last safe time, known events are left out, some may repeat",
 )
+_NO_LINK = Notice(
+    "OktaNoLink",
+    "Okta, or a proxy that takes Link headers out, does not say where the System Log goes on: it is asked again by time"
+    " and known events are left out",
+)
 _FOREIGN_LINK = Notice(
     "OktaForeignLink", "a next link named another host; only its path and query were used, on the configured host"
 )
@@ -64,6 +69,8 @@ class Events:
         self._page_size = settings.options.page_size or MAX_PAGE_SIZE
         self._limit = self._page_size
         self._time_outs = 0
+        self._largest = 1
+        """Records of the largest page yet: Okta may give fewer than are asked for, though there are more."""
         wanted = settings.config.event_types
         expression = quote(" or ".join(f'eventType eq "{name}"' for name in wanted), safe="")
         filtered_there = len(expression) <= MAX_FILTER_BYTES
@@ -121,10 +128,13 @@ class Events:
     def _page(self, response: Response, place: Cursor) -> Page:
         elements, described = read(response, _LogEvent, "the System Log")
         records = self._records(elements, described)
-        more = len(elements) >= self._limit
+        more = len(elements) >= min(self._limit, self._largest)
+        self._largest = max(self._largest, len(elements))
         if not more:
             self._limit, self._time_outs = self._page_size, 0
         safe_since = self._safe_since(records, more, place, response)
+        if "next" not in response.links and len(elements) < self._limit:
+            return self._end_without_link(records, safe_since, place)
         following, notices = self._next_link(response)
         cursor: Cursor = {
             "next": following,
@@ -142,6 +152,15 @@ class Events:
             overlaps=bool(place.get("fallback")),
             remember_from_ms=safe_since - self._overlap_ms,
             notices=notices,
+        )
+
+    def _end_without_link(self, records: list[Record], safe_since: int, place: Cursor) -> Page:
+        return Page(
+            records,
+            self._fallback({"safe_since_ms": safe_since}),
+            overlaps="next" not in place,
+            remember_from_ms=safe_since - self._overlap_ms,
+            notices=(_NO_LINK,),
         )
 
     def _records(self, elements: list[Slice], described: list[_LogEvent]) -> list[Record]:
