@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from collectord.ecs import tables
 from collectord.ecs.choices import Choice
-from collectord.ecs.naming import FIELD_NAMES, cleaned
+from collectord.ecs.naming import FIELD_NAMES, apart, cleaned
 from collectord.ecs.operations import MERGED, SCALARS, UNIONS
 from collectord.ecs.values import misfit
 
@@ -328,7 +328,7 @@ def _rest(value: Any, taken: frozenset[str]) -> dict[str, Any]:
         return _NOTHING
     found = {key: part for key, part in value.items() if key not in taken and (part or part == 0)}
     if not found.keys() <= FIELD_NAMES.sound:
-        found = {FIELD_NAMES[key]: part for key, part in found.items()}
+        return apart(found, FIELD_NAMES)
     nested = [key for key, part in found.items() if part.__class__ is dict or part.__class__ is list]
     for key in nested:
         if (kept := cleaned(found[key])) is None:

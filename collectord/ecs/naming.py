@@ -61,10 +61,24 @@ def _without_empty(value: Any, names: _Names) -> Any:
                     found[names[key]] = part
             elif part is not None and (kept := _without_empty(part, names)) is not None:
                 found[names[key]] = kept
+        if len(found) < len(value) and len({names[key] for key in value}) < len(value):
+            found = apart(value, names)
         return found or None
     if value.__class__ is list:
         return [kept for part in value if (kept := _without_empty(part, names)) is not None] or None
     return None if value == "" else value
+
+
+def apart(value: dict[str, Any], names: _Names) -> dict[str, Any]:
+    """An object two of whose keys become one name: the second gets a `_` behind it, so that neither value is lost."""
+    found: dict[str, Any] = {}
+    for key, part in value.items():
+        if (kept := _without_empty(part, names)) is not None:
+            name = names[key]
+            while name in found:
+                name += "_"
+            found[name] = kept
+    return found
 
 
 def sound(value: Any) -> Any:

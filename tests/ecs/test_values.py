@@ -98,6 +98,13 @@ def test_a_field_of_netskope_that_nobody_has_heard_of_is_kept():
     assert document["netskope"]["events_v2"] == kept
 
 
+def test_two_keys_that_become_one_name_keep_both_values():
+    document = mapped("sailpoint_identity_sc.events", {"attributes": {"a.b": 1, "aB": "", "a_b": {"c": 2}, "aB ": 3}})
+    assert document["sailpoint_identity_sc"]["events"]["attributes"] == {"a_b": 1, "a_b_": {"c": 2}, "a_b__": 3}
+    document = mapped("netskope.events", {"x.y": 1, "x_y": 2, "z": ""})
+    assert document["netskope"]["events_v2"] == {"x_y": 1, "x_y_": 2}
+
+
 def test_both_coordinates_in_one_text_go_to_a_field_for_text():
     document = mapped("netskope.events", {"src_latitude": "51.9|4.5", "dst_latitude": "35.6|139"})
     assert field(document, "source.geo.location.lat") == []
