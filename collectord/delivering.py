@@ -112,9 +112,9 @@ class Delivery:
         try:
             await self._run(name)
         finally:
+            self._outbox.detach(name)  # first: what is offered to a group that has ended would end the one who offers
             with contextlib.suppress(StoreError):  # else they are sent again
                 await self._acknowledge()
-            self._outbox.detach(name)
             self.ended.set()
 
     async def _run(self, name: str) -> None:

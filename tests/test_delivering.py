@@ -534,6 +534,22 @@ async def test_a_stop_ends_waiting_at_once_and_lets_what_is_in_flight_arrive(tmp
         assert [entry.batch.body for entry in await everything(outbox)] == [b"2\n"]
 
 
+async def test_what_is_accepted_while_a_stopped_delivery_acknowledges_is_left_to_the_next(tmp_path):
+    async with open_outbox(tmp_path) as outbox:
+        sink = RecordingSink()
+        async with delivering(outbox, sink) as delivery:
+            await outbox.accept(acceptance(1, batch(b"1")))
+            while not sink.stored:
+                await anyio.sleep(0)
+            async with anyio.create_task_group() as group:
+                group.start_soon(outbox.accept, acceptance(2, batch(b"2"), key=source("other")))
+                await anyio.sleep(0)  # the page is on its way to the disk
+                delivery.stop()
+        async with delivering(outbox, sink):
+            await drained(outbox)
+        assert sink.lines == [b"1", b"2"]
+
+
 @pytest.mark.looptime
 async def test_a_cut_breaks_off_what_is_in_flight_and_it_is_sent_another_time(tmp_path, looptime):
     async with open_outbox(tmp_path) as outbox:
