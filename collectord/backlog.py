@@ -1,4 +1,4 @@
-"""What waits in the outbox: an entry, the checksum that it is kept with, and how much there is."""
+"""What the outbox holds: an entry, the ids of a page, the checksum that each is kept with, and how much waits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from isal.isal_zlib import crc32
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from collectord.checkpoints import StreamKey
     from collectord.records import Batch
 
@@ -20,6 +22,14 @@ class Entry(NamedTuple):
     sink: str
     key: StreamKey
     batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPage:
+    """The ids of one page's records, and the time of the newest of them."""
+
+    newest_ms: int
+    ids: Sequence[str]
 
 
 @dataclass(slots=True)

@@ -182,6 +182,8 @@ class Collector:
         outbox = self._around.outbox
         if full := outbox.full(coming):
             message = f"the buffer of sink {', '.join(full)} is full (buffer_bytes); polling waits until it has room"
+            if any(outbox.dead_letters[sink].size for sink in full):
+                message += "; dead letters take a part of it (collectord dead-letters list)"
             await self._trouble(SinkUnavailable(message))
             self.expected_by = math.inf
             await outbox.room(coming)

@@ -28,7 +28,7 @@ from collectord.sources import SOURCE_TYPES
 from collectord.store import Store
 from collectord.supervisor import Supervisor
 from collectord.systemd import Notifier, watchdog_interval_seconds
-from collectord.watching import watch
+from collectord.watching import watch, watch_dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -270,6 +270,8 @@ class Daemon:
             await self._store.tidy()
             for running in list(self._supervisor.running.values()):
                 await watch(self._health, running.resource, running.status)
+            for name, delivery in list(self._deliveries.items()):
+                await watch_dead_letters(self._health, delivery.resource, self._outbox.dead_letters[name])
             self._notifier.status(self._summary())
 
     async def _back_up(self) -> None:

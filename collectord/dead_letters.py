@@ -77,14 +77,14 @@ class DeadLetters:
             raise Damaged
         if not await self._outbox.put_back(sink, letter.key, letter.batch, lambda connection: _delete(connection, id_)):
             raise KeyError(id_)  # somebody else was quicker
-        self._outbox.dead_letters[sink] -= letter.batch.count
+        self._outbox.count_unburied(sink, letter.batch)
 
     async def drop(self, id_: str) -> None:
         """Forget it for good; raises KeyError."""
         letter = await self.get(id_)
         if not await self._store.write(lambda connection: _delete(connection, id_), urgent=True):
             raise KeyError(id_)
-        self._outbox.dead_letters[letter.about["sink"]] -= letter.batch.count
+        self._outbox.count_unburied(letter.about["sink"], letter.batch)
 
 
 def _about(row: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collectord.records import Notice
     from collectord.store import Store
 
-WATCHED = ("StreamSilent", "StreamLagging", "RetentionAtRisk")
+WATCHED = ("StreamSilent", "StreamLagging", "RetentionAtRisk", "DeadLetters")
 """Warnings that come with the time that passes, not with a page: `collectord.watching` opens and closes them."""
 RECENT_EVENTS = 200
 """Closed events kept in memory and in the store."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
-import msgspec
 
-from collectord.backlog import Backlog, Entry, checksum, checksum_of
+from collectord import statements
+from collectord.backlog import Backlog, Entry, SeenPage, checksum, checksum_of
 from collectord.checkpoints import Checkpoints, StreamKey, save
 from collectord.errors import StoreError, StoreFull
 from collectord.records import Batch
@@ -31,14 +31,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Acceptance", "Backlog", "Entry", "Outbox", "SeenPage", "StreamKey"]
-
-
-@dataclass(frozen=True, slots=True)
-class SeenPage:
-    """The ids of one page's records, and the time of the newest of them."""
-
-    newest_ms: int
-    ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +62,8 @@ class Outbox:
         """Records acknowledged since the start, counted once for each sink."""
         self.delivered_batches: defaultdict[str, int] = defaultdict(int)
         self.delivered_bytes: defaultdict[str, int] = defaultdict(int)
-        self.dead_letters: defaultdict[str, int] = defaultdict(int)
-        """Records that a sink refused, by sink."""
+        self.dead_letters: defaultdict[str, Backlog] = defaultdict(Backlog)
+        """What a sink refused, by sink; a part of what may wait for it, since the disk holds both."""
         self._store = store
         self._offers: dict[str, Callable[[list[Entry]], None]] = {}
         self._room = anyio.Event()
@@ -81,8 +73,8 @@ class Outbox:
 
     async def load(self) -> None:
         """Count what waits on disk, and restore what a damaged store lost."""
-        rows, last, dead = await self._store.read(_load)
-        self.dead_letters.update(dead)
+        rows, last, dead = await self._store.read(statements.load)
+        self.dead_letters.update({sink: Backlog(records, size) for sink, records, size in dead})
         self._next_seq = last + 1
         for sink, source, stream, records, size in rows:
             for backlog in (self.by_sink[sink], self.by_stream[StreamKey(source, stream)]):
@@ -174,7 +166,7 @@ class Outbox:
         return [sink for sink, size in coming.items() if self._is_full(sink, size)]
 
     def _is_full(self, sink: str, coming: int) -> bool:
-        waiting = self.by_sink[sink].size
+        waiting = self.by_sink[sink].size + self.dead_letters[sink].size
         return waiting > 0 and waiting + coming >= self.limits.get(sink, 0)
 
     def _look_again(self) -> None:
@@ -211,10 +203,10 @@ class Outbox:
                 entries.append(Entry(self._next_seq, sink, page.key, batch))
                 self._next_seq += 1
         self._next_page += 1
-        _insert(connection, entries)
+        statements.insert(connection, entries)
         save(connection, page.key, text)
         if page.seen is not None:
-            _remember(connection, page.key, page.seen, self._next_page)
+            statements.remember(connection, page.key, page.seen, self._next_page)
         if page.forget_seen_before_ms:
             query = "DELETE FROM seen WHERE source = ? AND stream = ? AND newest_ms < ?"
             connection.execute(query, (*page.key, page.forget_seen_before_ms))
@@ -237,7 +229,9 @@ class Outbox:
 
         A batch whose checksum is wrong goes to the dead letters instead.
         """
-        while rows := await self._store.read(lambda connection: _waiting(connection, sink, source, after, limit_bytes)):
+        while rows := await self._store.read(
+            lambda connection: statements.waiting(connection, sink, source, after, limit_bytes)
+        ):
             entries = []
             for seq, stream, batch_id, count, encoding, crc, body in rows:
                 entry = Entry(seq, sink, StreamKey(source, stream), Batch(batch_id, count, body, encoding))
@@ -251,7 +245,7 @@ class Outbox:
 
     async def acknowledge(self, *numbers: int) -> None:
         """Forget the entries of these numbers, which a sink has, in one commit; a crash before delivers them again."""
-        await self._store.write(lambda connection: _forget(connection, *numbers), urgent=True)
+        await self._store.write(lambda connection: statements.forget(connection, *numbers), urgent=True)
 
     def count_delivered(self, entry: Entry, *, buried: int = 0) -> None:
         """Hear that a sink has a batch, but for the records of it that were `buried`; `acknowledge` it soon."""
@@ -262,12 +256,12 @@ class Outbox:
 
     async def bury(self, entry: Entry, parts: Sequence[tuple[Batch, CollectordError]]) -> None:
         """Put parts of an entry that its sink refuses for good among the dead letters; twice is once."""
-        rows = [_dead_letter(entry, batch, reason, checksum_of(entry, batch)) for batch, reason in parts]
+        rows = [statements.dead_letter_of(entry, batch, reason, checksum_of(entry, batch)) for batch, reason in parts]
 
-        def bury(connection: sqlite3.Connection) -> int:
-            return sum(_bury(connection, row) for row in rows)
+        def bury(connection: sqlite3.Connection) -> list[tuple[int, int]]:
+            return [new for row in rows for new in statements.bury(connection, row)]
 
-        self.dead_letters[entry.sink] += await self._store.write(bury, urgent=True)
+        self._count_buried(entry.sink, await self._store.write(bury, urgent=True))
 
     async def put_back(
         self, sink: str, key: StreamKey, batch: Batch, remove: Callable[[sqlite3.Connection], bool]
@@ -279,7 +273,7 @@ class Outbox:
                 return None
             entry = Entry(self._next_seq, sink, key, batch)
             self._next_seq += 1
-            _insert(connection, [entry])
+            statements.insert(connection, [entry])
             return entry
 
         entry = await self._store.write(put_back)
@@ -293,14 +287,24 @@ class Outbox:
 
     async def _bury_damaged(self, entry: Entry, crc: int) -> None:
         damaged = StoreError("the batch was damaged on disk: its checksum is wrong")
-        row = _dead_letter(entry, entry.batch, damaged, crc)
+        row = statements.dead_letter_of(entry, entry.batch, damaged, crc)
 
-        def bury(connection: sqlite3.Connection) -> int:
-            _forget(connection, entry.seq)
-            return _bury(connection, row)
+        def bury(connection: sqlite3.Connection) -> list[tuple[int, int]]:
+            statements.forget(connection, entry.seq)
+            return statements.bury(connection, row)
 
-        self.dead_letters[entry.sink] += await self._store.write(bury, urgent=True)
+        self._count_buried(entry.sink, await self._store.write(bury, urgent=True))
         self._waits_no_more(entry)
+
+    def _count_buried(self, sink: str, new: Sequence[tuple[int, int]]) -> None:
+        for records, size in new:
+            self.dead_letters[sink].records += records
+            self.dead_letters[sink].size += size
+
+    def count_unburied(self, sink: str, batch: Batch) -> None:
+        """Hear that a dead letter is none any more."""
+        self.dead_letters[sink].remove(batch)
+        self._look_again()
 
     def _waits_no_more(self, entry: Entry) -> None:
         self._count_out(entry.key, [(entry.sink, entry.batch)])
@@ -313,86 +317,3 @@ class Outbox:
     async def back_up(self) -> None:
         """Write the places up to which everything was delivered beside the store; see `Checkpoints.back_up`."""
         await self._checkpoints.back_up()
-
-
-def _load(
-    connection: sqlite3.Connection,
-) -> tuple[list[tuple[str, str, str, int, int]], int, list[tuple[str, int]]]:
-    # Summed up here: to group them, SQLite would sort the bodies themselves, in memory.
-    sums: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for sink, source, stream, records, size in connection.execute(
-        "SELECT sink, source, stream, count, length(body) FROM batch"
-    ):
-        of_lane = sums[sink, source, stream]
-        of_lane[0] += records
-        of_lane[1] += size
-    rows = [(*lane, records, size) for lane, (records, size) in sums.items()]
-    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()
-    dead = connection.execute("SELECT sink, sum(count) FROM dead_letter GROUP BY sink").fetchall()
-    return rows, last, dead
-
-
-def _insert(connection: sqlite3.Connection, entries: list[Entry]) -> None:
-    connection.executemany(
-        "INSERT INTO batch VALUES (?,?,?,?,?,?,?,?,?)",
-        (
-            (
-                entry.seq,
-                entry.sink,
-                *entry.key,
-                entry.batch.id,
-                entry.batch.count,
-                entry.batch.encoding,
-                checksum_of(entry, entry.batch),
-                entry.batch.body,
-            )
-            for entry in entries
-        ),
-    )
-
-
-def _forget(connection: sqlite3.Connection, *numbers: int) -> None:
-    connection.executemany("DELETE FROM batch WHERE seq = ?", [(number,) for number in numbers])
-
-
-def _dead_letter(entry: Entry, batch: Batch, reason: CollectordError, crc: int) -> tuple[object, ...]:
-    said = f"{reason.message}: {reason.info}" if reason.info else reason.message
-    now = time.time_ns() // 1_000_000
-    place = (batch.id, entry.sink, *entry.key, batch.count)
-    return (*place, reason.code, said, now, batch.encoding, crc, batch.body)
-
-
-def _bury(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
-    """Returns the number of records that are new among the dead letters."""
-    query = "INSERT OR IGNORE INTO dead_letter VALUES (?,?,?,?,?,?,?,?,?,?,?) RETURNING count"
-    return sum(count for (count,) in connection.execute(query, row).fetchall())
-
-
-def _remember(connection: sqlite3.Connection, key: StreamKey, seen: SeenPage, number: int) -> None:
-    ids = _json(seen.ids)
-    row = (*key, number, seen.newest_ms, checksum(ids, *key), ids)
-    connection.execute("INSERT INTO seen VALUES (?,?,?,?,?,?)", row)
-
-
-def _json(ids: Sequence[str]) -> bytes:
-    try:
-        return msgspec.json.encode(ids)
-    except UnicodeEncodeError:  # of a lone surrogate, which only the standard library writes, as its escape
-        return json.dumps([*ids]).encode()
-
-
-def _waiting(
-    connection: sqlite3.Connection, sink: str, source: str, after: int, limit_bytes: int
-) -> list[tuple[int, str, str, int, str, int, bytes]]:
-    rows = []
-    size = 0
-    for row in connection.execute(
-        "SELECT seq, stream, id, count, encoding, crc, body FROM batch"
-        " WHERE sink = ? AND source = ? AND seq > ? ORDER BY seq",
-        (sink, source, after),
-    ):
-        rows.append(row)
-        size += len(row[-1])
-        if size >= limit_bytes:
-            break
-    return rows

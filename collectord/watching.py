@@ -1,4 +1,4 @@
-"""Looks for what no failure tells of: a stream that is silent, that lags, whose vendor will soon forget records."""
+"""Looks for what lasts though nothing fails: silent and lagging streams, records a vendor will forget, dead letters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collectord.settings import DAY, HOUR, MINUTE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from collectord.backlog import Backlog
     from collectord.health import HealthBoard, Resource, SourceStatus, StreamStatus
 
 SILENT_INTERVALS = 3
@@ -29,6 +30,13 @@ async def watch(health: HealthBoard, resource: Resource, source: SourceStatus) -
     for stream in source.streams if runs else ():
         notices = troubles(stream, time.time_ns() // 1_000_000)
         await health.warn(resource, notices, place=stream.name, among=WATCHED)
+
+
+async def watch_dead_letters(health: HealthBoard, sink: Resource, dead: Backlog) -> None:
+    """Open the event of a sink that refused records for good, and close it when they are delivered or dropped."""
+    text = f"{dead.records} records that it refused for good are kept as dead letters"
+    step = "collectord dead-letters list says why; mend the cause and retry them, or drop them"
+    await health.warn(sink, [Notice("DeadLetters", f"{text}: {step}")] if dead.records else [], among=WATCHED)
 
 
 def troubles(stream: StreamStatus, now_ms: int) -> Iterator[Notice]:

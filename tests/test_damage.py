@@ -61,7 +61,7 @@ async def look(directory: Path, accepted: dict[StreamKey, list[Batch]]) -> str:
     try:
         async with open_outbox(directory) as outbox:
             waiting = await everything(outbox)
-            buried = outbox.dead_letters["default"] + outbox.dead_letters["second"]
+            buried = outbox.dead_letters["default"].records + outbox.dead_letters["second"].records
             fate = "restored" if outbox.restored else "sound"
             if outbox._store.quarantined is not None:
                 fate = "salvaged"

@@ -347,7 +347,7 @@ async def test_a_batch_too_large_is_split_until_it_fits(tmp_path):
             await outbox.accept(acceptance(1, made, batch(b"99")))
             await drained(outbox)
             assert outbox.delivered[KEY] == 14
-            assert outbox.dead_letters["default"] == 0
+            assert outbox.dead_letters["default"].records == 0
     assert sink.lines == [*(b"%d" % number for number in range(10, 23)), b"99"]
     assert all(len(each.body) <= 10 for each in sink.stored)
     assert all(each.id.startswith(made.id) for each in sink.stored[:-1])
@@ -365,7 +365,7 @@ async def test_a_batch_that_cannot_be_read_is_halved_down_to_the_poison_record_w
             await outbox.accept(acceptance(1, batch(*lines, compress=True), batch(b"99")))
             await drained(outbox)
             assert outbox.delivered[KEY] == 13
-            assert outbox.dead_letters["default"] == 1
+            assert outbox.dead_letters["default"].records == 1
             assert delivery.status.state == "Healthy"
             assert len(sink.sent) < 12
     assert sink.lines == [*(line for line in lines if line != b"poison"), b"99"]
@@ -381,7 +381,7 @@ async def test_a_record_too_large_by_itself_is_a_dead_letter(tmp_path):
         async with delivering(outbox, sink):
             await outbox.accept(acceptance(1, batch(b"1", b"x" * 20, b"3")))
             await drained(outbox)
-            assert outbox.dead_letters["default"] == 1
+            assert outbox.dead_letters["default"].records == 1
     assert sink.lines == [b"1", b"3"]
 
 
@@ -415,7 +415,7 @@ async def test_burying_survives_a_stop_without_counting_twice(tmp_path):
                     await outbox.accept(acceptance(1, batch(b"poison", b"2")))
                 while len(sink.sent) < 3:
                     await anyio.sleep(0.01)
-                assert outbox.dead_letters["default"] == 1
+                assert outbox.dead_letters["default"].records == 1
                 assert outbox.by_sink["default"].records == 2
 
 
@@ -510,7 +510,7 @@ async def test_a_batch_that_was_damaged_on_disk_is_not_delivered_and_those_behin
         sink = RecordingSink()
         async with delivering(outbox, sink):
             await drained(outbox)
-            assert outbox.dead_letters["default"] == 3
+            assert outbox.dead_letters["default"].records == 3
             assert outbox.delivered[KEY] == 2
     assert [line[:1] for line in sink.lines] == [b"3", b"5"]
 

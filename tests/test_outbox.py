@@ -8,6 +8,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from collectord.dead_letters import DeadLetters
 from collectord.errors import BatchRejected, StoreError, StoreFull
 from collectord.outbox import Acceptance, Entry, SeenPage, StreamKey
 from tests.disks import fill, small_disk
@@ -197,6 +198,26 @@ async def test_a_full_buffer_holds_the_next_page_up_until_there_is_room(tmp_path
         assert outbox.checkpoint(KEY) == {"at": 2}
 
 
+async def test_dead_letters_take_a_part_of_the_buffer_until_they_are_dropped(tmp_path):
+    async with open_outbox(tmp_path, limit=100) as outbox:
+        await outbox.accept(acceptance(1, batch(b"x" * 59)))
+        (entry,) = await everything(outbox)
+        await outbox.bury(entry, [(entry.batch, BatchRejected("cannot be read", code=400))])
+        outbox.count_delivered(entry, buried=1)
+        await outbox.acknowledge(entry.seq)
+        assert outbox.full({"default": 30, "other": 1}) == []
+        assert outbox.full({"default": 40}) == ["default"]
+    async with open_outbox(tmp_path, limit=100) as outbox:
+        assert outbox.full({"default": 40}) == ["default"]
+        letters = DeadLetters(outbox._store, outbox)
+        async with anyio.create_task_group() as group:
+            group.start_soon(outbox.accept, acceptance(2, batch(b"x" * 59)))
+            await anyio.sleep(0.02)
+            assert outbox.checkpoint(KEY) == {"at": 1}
+            await letters.drop(entry.batch.id)
+        assert outbox.checkpoint(KEY) == {"at": 2}
+
+
 async def test_two_pages_cannot_pass_the_limit_together(tmp_path):
     async with open_outbox(tmp_path, limit=100) as outbox, anyio.create_task_group() as group:
         await outbox.accept(acceptance(0, batch(b"x")))
@@ -278,7 +299,7 @@ async def test_a_batch_that_is_not_as_it_was_is_a_dead_letter_and_those_behind_i
     spoil(tmp_path, f"UPDATE batch SET {change} WHERE seq = 2")
     async with open_outbox(tmp_path) as outbox:
         assert [entry.batch.body for entry in await everything(outbox)] == [b"1\n", b"3\n", b"4\n"]
-        assert outbox.dead_letters["default"] >= 1
+        assert outbox.dead_letters["default"].records >= 1
         assert outbox.by_sink["default"].records == 3
         assert outbox.delivered[KEY] == 0
     with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
@@ -298,7 +319,7 @@ async def test_damaged_batches_larger_than_a_piece_hide_nothing_behind_them(tmp_
             found += entries
             after = entries[-1].seq
         assert [entry.seq for entry in found] == [seq for seq in range(1, 5) if seq not in damaged]
-        assert outbox.dead_letters["default"] == len(damaged)
+        assert outbox.dead_letters["default"].records == len(damaged)
 
 
 # --------------------------------------------------------------------------------------------------------- dead letters
@@ -311,13 +332,13 @@ async def test_what_a_sink_refuses_for_good_is_kept_with_its_reason_and_counted_
         (entry,) = await everything(outbox)
         for _ in range(2):
             await outbox.bury(entry, [(refused, BatchRejected("cannot be read", code=400, info="line 1"))])
-        assert outbox.dead_letters["default"] == 1
+        assert outbox.dead_letters["default"].records == 1
         outbox.count_delivered(entry, buried=1)
         await outbox.acknowledge(entry.seq)
         assert outbox.delivered[KEY] == 2
         assert outbox.by_stream[KEY].records == 0
     async with open_outbox(tmp_path) as outbox:
-        assert outbox.dead_letters["default"] == 1
+        assert outbox.dead_letters["default"].records == 1
         rows = await outbox._store.read(lambda connection: connection.execute("SELECT * FROM dead_letter").fetchall())
     (row,) = rows
     assert row[:7] == (refused.id, "default", "okta-prod", "events", 1, 400, "cannot be read: line 1")

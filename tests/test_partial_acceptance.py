@@ -34,7 +34,7 @@ async def test_what_the_sink_puts_off_is_sent_again_alone_and_what_it_refuses_is
         async with delivering(outbox, sink):
             await outbox.accept(acceptance(1, made, batch(b"next")))
             await drained(outbox)
-            assert outbox.dead_letters["default"] == 3
+            assert outbox.dead_letters["default"].records == 3
             assert outbox.delivered[KEY] == 8
     assert [each.lines().split() for each in sink.sent[1:]] == [[b"1", b"2", b"9"], [b"1"], [b"next"]]
     assert looptime >= 7
@@ -54,7 +54,7 @@ async def test_a_part_that_is_too_large_is_split_and_the_rest_of_the_story_is_ke
         async with delivering(outbox, sink):
             await outbox.accept(acceptance(1, batch(b"0", b"1", b"2", b"3")))
             await drained(outbox)
-            assert outbox.dead_letters["default"] == 2
+            assert outbox.dead_letters["default"].records == 2
             assert outbox.delivered[KEY] == 2
     assert sink.lines == [b"2", b"3"]
 

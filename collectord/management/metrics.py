@@ -156,7 +156,7 @@ def _of_sinks(plant: Plant) -> Iterator[Metric]:
         records.add_metric((name,), outbox.by_sink[name].records)
         size.add_metric((name,), outbox.by_sink[name].size)
         most.add_metric((name,), outbox.limits.get(name, 0))
-        dead.add_metric((name,), outbox.dead_letters.get(name, 0))
+        dead.add_metric((name,), outbox.dead_letters[name].records)
         batches.add_metric((name,), outbox.delivered_batches.get(name, 0))
         taken.add_metric((name,), outbox.delivered_bytes.get(name, 0))
     yield from (healthy, records, size, most, dead, batches, taken)

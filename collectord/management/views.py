@@ -142,7 +142,7 @@ def _sink(plant: Plant, name: str, delivery: Delivery, troubles: _Troubles) -> d
         "backlog_bytes": backlog.size,
         "buffer_bytes": plant.outbox.limits.get(name),
         "health": _health(delivery.status.resource, troubles),
-        "dead_letters": plant.outbox.dead_letters.get(name, 0),
+        "dead_letters": plant.outbox.dead_letters[name].records,
     }
 
 

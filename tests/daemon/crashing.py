@@ -15,7 +15,7 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
-from collectord import checkpoints, outbox, store
+from collectord import checkpoints, statements, store
 from collectord import daemon as daemons
 from collectord.collecting import Collector
 from collectord.daemon import Daemon
@@ -127,8 +127,8 @@ WORK = {
     "batch to be sent": before(HttpSink, "send"),
     "backlog read": after(Outbox, "waiting"),  # that of the life before, when each point is met in this order
     "batch sent": after(HttpSink, "send"),
-    "acknowledgement written": transaction(outbox, "_forget", committed=False),
-    "acknowledgement committed": transaction(outbox, "_forget", committed=True),
+    "acknowledgement written": transaction(statements, "forget", committed=False),
+    "acknowledgement committed": transaction(statements, "forget", committed=True),
     "batch acknowledged": after(Outbox, "acknowledge"),
     "seen ids read": after(Outbox, "seen"),
     "health event saved": after(HealthBoard, "_changed"),

@@ -10,13 +10,14 @@ import uuid
 import anyio
 import pytest
 
+from collectord.backlog import Backlog
 from collectord.errors import SinkUnavailable, SourceRefused, SourceUnavailable
 from collectord.health import WATCHED, HealthEvent, Resource, State, StreamStatus
 from collectord.management import Plant
 from collectord.records import Notice
 from collectord.reporting import MAX_WAITING, Reporter
 from collectord.settings import DAY, HOUR, CollectorSettings
-from collectord.watching import troubles, watch
+from collectord.watching import troubles, watch, watch_dead_letters
 from tests.fakes import RecordingSink
 from tests.management.conftest import eventually
 
@@ -234,7 +235,26 @@ async def test_what_the_clock_opened_the_clock_closes_and_nobody_else(site):
     assert await names() == {"StreamSilent"}
     status.last_success_ms = NOW
     assert await names() == set()
-    assert set(WATCHED) == {"StreamSilent", "StreamLagging", "RetentionAtRisk"}
+    assert set(WATCHED) == {"StreamSilent", "StreamLagging", "RetentionAtRisk", "DeadLetters"}
+
+
+async def test_dead_letters_are_told_of_until_there_are_none(site):
+    await site.start("a")
+    sink = Resource("Sink", 0, "default")
+
+    async def told(records: int) -> list[str]:
+        await watch_dead_letters(site.plant.health, sink, Backlog(records, 100 * records))
+        return [event["eventName"] for event in (await site.get(ALL))["data"] if event["eventName"] == "DeadLetters"]
+
+    assert await told(0) == []
+    assert await told(3) == ["DeadLetters"]
+    (event,) = [event for key, event in site.plant.health.open_events.items() if key.name == "DeadLetters"]
+    assert event.severity == "Warning"
+    assert "3 records" in event.error
+    assert "collectord dead-letters list" in event.error
+    await site.plant.health.warn(sink, [])
+    assert await told(2) == ["DeadLetters"]
+    assert await told(0) == []
 
 
 async def test_a_paused_source_is_not_silent(site):

@@ -50,7 +50,7 @@ async def test_each_document_is_judged_by_itself(far, session, tmp_path):
     )
     sent = records(10)
     async with delivered(tmp_path, sink, *sink.encode(sent, METADATA)) as outbox:
-        assert outbox.dead_letters["default"] == 2
+        assert outbox.dead_letters["default"].records == 2
     assert sorted(far.events()) == sorted(raw([*sent[:4], sent[5], *sent[7:]]))
     lines = [call.body for call in far.posts]
     assert len(lines) == 3  # all ten; then the four that were put off; then the one that was put off again
@@ -60,7 +60,7 @@ async def test_what_is_there_already_is_done_whatever_stands_beside_it(far, sess
     sink = near(far, session)
     first, second = one_batch(sink, 5), one_batch(sink, 10)
     async with delivered(tmp_path, sink, first, second) as outbox:
-        assert outbox.dead_letters["default"] == 0
+        assert outbox.dead_letters["default"].records == 0
     assert far.events() == raw(records(10))
 
 

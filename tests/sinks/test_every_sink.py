@@ -51,7 +51,7 @@ async def test_every_record_arrives_once_and_in_order(far, session, tmp_path, co
     batches = sink.encode(sent, METADATA)
     assert len(batches) > 1
     async with delivered(tmp_path, sink, *batches) as outbox:
-        assert outbox.dead_letters["default"] == 0
+        assert outbox.dead_letters["default"].records == 0
     assert far.events() == raw(sent)
     assert {call.headers.get("Content-Encoding") for call in far.posts} == {"gzip" if compression == "gzip" else None}
     assert all(call.headers["Accept-Encoding"] == "identity" for call in far.posts)
@@ -87,7 +87,7 @@ async def test_an_answer_that_is_lost_costs_nothing(far, session, tmp_path, faul
     far.fail(fault)
     batch = one_batch(sink, 50)
     async with delivered(tmp_path, sink, batch) as outbox:
-        assert outbox.dead_letters["default"] == 0
+        assert outbox.dead_letters["default"].records == 0
     assert set(far.events()) == set(raw(records(50)))
     if far.is_idempotent:
         assert len(far.events()) == 50
@@ -112,7 +112,7 @@ async def test_too_large_is_split_and_later_batches_are_smaller(far, session, tm
     batches = sink.encode(sent, METADATA)
     far.largest = 200_000
     async with delivered(tmp_path, sink, *batches) as outbox:
-        assert outbox.dead_letters["default"] == 0
+        assert outbox.dead_letters["default"].records == 0
     assert sorted(far.events()) == sorted(raw(sent))
     assert len(far.events()) == 400
     later = sink.encode(sent, METADATA)
@@ -126,7 +126,7 @@ async def test_a_poison_record_is_buried_alone(far, session, tmp_path, position)
     sent[position].raw = b'{"poison":"pill"}'
     far.poison = b"pill"
     async with delivered(tmp_path, sink, *sink.encode(sent, METADATA)) as outbox:
-        assert outbox.dead_letters["default"] == 1
+        assert outbox.dead_letters["default"].records == 1
     expected = raw(sent[:position] + sent[position + 1 :])
     assert set(far.events()) == set(expected)
     if far.is_idempotent:
@@ -207,7 +207,7 @@ async def test_what_waited_while_its_sink_became_another_is_kept_as_dead_letters
     if far.type == "http":
         pytest.skip("it takes whatever its layout is, so it cannot tell")
     async with delivered(tmp_path, near(far, session), *batches) as outbox:
-        assert outbox.dead_letters["default"] == 30
+        assert outbox.dead_letters["default"].records == 30
     assert far.posts == []
 
 

@@ -109,7 +109,7 @@ async def test_of_a_poison_record_the_number_is_believed_and_the_others_follow_a
     sent[60].raw = b"{}"  # "Event field cannot be blank"
     far.poison = b"pill"
     async with delivered(tmp_path, sink, *sink.encode(sent, METADATA)) as outbox:
-        assert outbox.dead_letters["default"] == 2
+        assert outbox.dead_letters["default"].records == 2
     assert len(far.posts) == 3
     assert set(far.events()) == set(raw([*sent[:30], *sent[31:60], *sent[61:]]))
 

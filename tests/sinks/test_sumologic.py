@@ -102,7 +102,7 @@ async def test_a_batch_that_was_kept_and_split_still_knows_its_metadata(far, ses
     batches = sink.encode(these, FORWARDED)
     far.largest = 100
     async with delivered(tmp_path, sink, *batches) as outbox:
-        assert outbox.dead_letters["default"] == 0
+        assert outbox.dead_letters["default"].records == 0
     assert len(far.messages) == 100
     kind_of = {bytes(record.raw): record.event_id for record in these}
     assert all(message.fields["_siemEventID"] == kind_of[message.text] for message in far.messages)
