@@ -31,6 +31,7 @@ _USUAL = {
 }
 """What a value mostly is; its operation would only give it back."""
 _NOTHING: dict[str, Any] = {}
+_NESTED: frozenset[type] = frozenset({dict, list})
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +330,7 @@ def _rest(value: Any, taken: frozenset[str]) -> dict[str, Any]:
     found = {key: part for key, part in value.items() if key not in taken and (part or part == 0)}
     if not found.keys() <= FIELD_NAMES.sound:
         return apart(found, FIELD_NAMES)
-    nested = [key for key, part in found.items() if part.__class__ is dict or part.__class__ is list]
+    nested = [key for key, part in found.items() if part.__class__ in _NESTED]
     for key in nested:
         if (kept := cleaned(found[key])) is None:
             del found[key]

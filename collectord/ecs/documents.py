@@ -95,7 +95,12 @@ class Mapper:
         """One document; raises Unreadable for what is no JSON object, and the caller says so."""
         problems: list[str] = []
         try:
-            record = _read(raw, problems)
+            try:
+                record = _DECODE(raw)
+            except msgspec.DecodeError:
+                record = _read_leniently(bytes(raw), problems)
+            if record.__class__ is not dict:
+                raise Unreadable("not an object")
             if self._absent and self._may_hold_absent(bytes(raw)):
                 record = without(record, self._absent)
             document = self._fill(record, self._event.copy(), problems)
@@ -123,18 +128,8 @@ class Mapper:
         return self._frame + orjson.dumps(document)[1:]
 
 
-def _read(raw: bytes | msgspec.Raw, problems: list[str]) -> dict[str, Any]:
-    """What the record says; raises Unreadable or RecursionError."""
-    try:
-        record = _DECODE(raw)
-    except msgspec.DecodeError:
-        record = _read_leniently(bytes(raw), problems)
-    if not isinstance(record, dict):
-        raise Unreadable("not an object")
-    return record
-
-
 def _read_leniently(raw: bytes, problems: list[str]) -> Any:
+    """What a record says that no strict parser takes; raises Unreadable or RecursionError."""
     repaired = _ESCAPE.sub(_whole_character, raw)
     try:
         record = _LENIENT.decode(repaired.decode())

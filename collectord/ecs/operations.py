@@ -118,7 +118,9 @@ def point(value: Any, name: str, _problems: Problems) -> dict[str, float] | None
 
     Whoever has no place writes 0 for both.
     """
-    latitude, longitude = (None if one is None else number(one, name, []) for one in value)
+    if None in value:
+        return None
+    latitude, longitude = (number(one, name, []) for one in value)
     if latitude is None or longitude is None or latitude == longitude == 0:
         return None
     return {"lat": latitude, "lon": longitude} if abs(latitude) <= 90 and abs(longitude) <= 180 else None
@@ -243,12 +245,20 @@ def url(value: Any, name: str, problems: Problems) -> dict[str, Any] | None:
     rest, _, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
     host, port = _host_and_port(authority.rpartition("@")[2])
-    found = {"original": original, "scheme": scheme.lower() if has_scheme else "", "domain": host.lower()}
-    found |= {"path": slash + path, "query": query, "fragment": fragment}
-    parts: dict[str, Any] = {key: part for key, part in found.items() if part}
+    found = (
+        ("original", original),
+        ("scheme", scheme.lower() if has_scheme else ""),
+        ("domain", host.lower()),
+        ("path", slash + path),
+        ("query", query),
+        ("fragment", fragment),
+    )
+    parts: dict[str, Any] = {key: part for key, part in found if part}
+    if not port:
+        return parts
     if port.isascii() and port.isdecimal() and int(port[:6]) < 65536:
         parts["port"] = int(port)
-    elif port:
+    else:
         misfit(original, name, "a URL", problems)
     return parts
 

@@ -95,7 +95,7 @@ def time(value: Any, name: str, problems: Problems) -> str | None:
     """A time to the millisecond, as Elasticsearch keeps it; a number counts seconds, or milliseconds, since 1970."""
     try:
         if value.__class__ is str:
-            if value[:11].isdecimal():
+            if value[4:5] != "-" and value[:11].isdecimal():
                 return _epoch(float(value))
             moment = datetime.fromisoformat(value)
             if value[-1] == "Z" and value[10] == "T" and value[4] == value[7] == "-" and value[19] in ".Z":
