@@ -33,6 +33,9 @@ class Tab:
         """URLs, in order."""
         self.complaints: list[str] = []
         """Errors and warnings of the console, exceptions, violations of the CSP."""
+        self.answered: list[tuple[str, int]] = []
+        """URLs and the statuses of their answers, those that no script may see as well."""
+        self._urls: dict[str, str] = {}
         self._socket = socket
         self._session = ""
         self._numbers = itertools.count(1)
@@ -74,6 +77,9 @@ class Tab:
     def _note(self, method: str, params: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
             self.requested.append(params["request"]["url"])
+            self._urls[params["requestId"]] = params["request"]["url"]
+        elif method == "Network.responseReceivedExtraInfo":
+            self.answered.append((self._urls.get(params["requestId"], ""), params["statusCode"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] in {"error", "warning"}:
             self.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
         elif method == "Runtime.exceptionThrown":
@@ -136,10 +142,10 @@ class Tab:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[str]:
+def browser(profile: Path, *flags: str) -> Iterator[str]:
     """A browser with an empty profile; gives the URL of its DevTools."""
     assert EXECUTABLE is not None  # whoever calls has looked
-    command = [EXECUTABLE, *_FLAGS, *_QUIET, f"--user-data-dir={profile}"]
+    command = [EXECUTABLE, *_FLAGS, *_QUIET, *flags, f"--user-data-dir={profile}"]
     environment = os.environ | {"HOME": str(profile), "XDG_CONFIG_HOME": str(profile)}
     with (profile / "chromium.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
