@@ -206,7 +206,7 @@ async def test_what_a_siem_needs_stands_beside_each_record(tmp_path):
 
 async def test_a_new_start_loses_nothing_and_leaves_out_what_is_known(tmp_path):
     """The vendor forgot every index while we were away, and records arrived in the meantime."""
-    netskope = tenant(fresh_index="refused")
+    netskope = tenant(fresh_index="refused", page_size=2)  # more than one page is repeated
     async with netskope.serve():
         netskope.issue(9 * 5, late_seconds=0)
         async with rig(tmp_path, netskope) as built, running(built):

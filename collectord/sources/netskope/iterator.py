@@ -187,7 +187,8 @@ class Iterator:
         step = 0 if hwm is None else hwm - (place.hwm or place.epoch)
         on_its_way = hwm is not None and step != 0 and max(step, server_time - hwm) > _CAUGHT_UP_SECONDS
         more = bool(export.records) or operation != _NEXT or on_its_way
-        replaying = place.replay_to is not None and more and (hwm is None or hwm < place.replay_to)
+        # The mark is in whole seconds: as long as it says the last of them, more of that second may follow.
+        replaying = place.replay_to is not None and more and (hwm is None or hwm <= place.replay_to)
         following = msgspec.structs.replace(
             place,
             seeded=True,
