@@ -35,8 +35,8 @@ TICK_SECONDS = 0.04
 TROUBLE_EVERY_TICKS = 5
 SAMPLE_EVERY_TICKS = 25
 LIFE_SECONDS = 1.2
-_FEW_RECORDS = 1000
 """A daemon that has not died by then is killed."""
+_FEW_RECORDS = 1000
 
 
 @dataclass(frozen=True)
