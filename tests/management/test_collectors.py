@@ -154,12 +154,27 @@ async def test_a_name_is_taken_by_a_file_or_by_another(site, okta):
         assert (reply.status, reply.json["code"]) == (400, "DuplicateResourceName")
 
 
-async def test_without_a_key_nothing_is_kept_and_it_is_said_how_to_make_one(site, okta):
-    site.plant.catalogue.kept._seal = None
-    reply = await site.ask("POST", ALL, made(okta))
+async def test_without_a_key_given_one_is_made_for_the_state_directory_alone(site, okta):
+    kept = site.plant.catalogue.kept
+    kept._seals.clear()
+    await create(site, made(okta))
+    file = kept._store.directory / "source_key"
+    assert file.stat().st_mode & 0o777 == 0o600
+    for given in (None, KEPT_BY):
+        again = KeptSources(kept._store, given)
+        await again.load()
+        assert (list(again.sources), again.unreadable) == (["okta-api"], [])
+
+
+async def test_without_the_key_of_what_is_kept_nothing_is_added(site, okta):
+    kept = site.plant.catalogue.kept
+    await create(site, made(okta))
+    kept._seals.clear()
+    kept.unreadable.append("okta-api")
+    reply = await site.ask("POST", ALL, made(okta, "other"))
     assert reply.status == 409
     assert "source_key" in reply.json["message"]
-    assert (await site.get(ALL))["sources"] == []
+    assert not (kept._store.directory / "source_key").exists()
 
 
 async def test_before_it_is_ready_nothing_can_be_changed(site, okta):
