@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MAX_GROWTH = 5
 """A mask is cut to so many times the length of what it hides, as Sumo does."""
 _MAX_MEMORY_BYTES = 8 * 2**20
-_ANY = r"(?:\(\?s\))?"
-_CONTAINS = re.compile(_ANY + r"\.\*((?:[^\\.\[\](){}|*+?^$]|\\[!-/:-@\[-^`{-~])+)\.\*" + _ANY)
+_DOTALL = r"(?:\(\?s\))?"
+_CONTAINS = re.compile(_DOTALL + r"\.\*((?:[^\\.\[\](){}|*+?^$]|\\[!-/:-@\[-^`{-~])+)\.\*" + _DOTALL)
 """`.*text.*`, as most rules for whole records are written: nothing in it but a text."""
 _ESCAPED = re.compile(r"\\(.)")
 _RAW = msgspec.json.Decoder(msgspec.Raw)
