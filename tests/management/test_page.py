@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from collectord.errors import SourceRefused
+from collectord.errors import SinkUnavailable, SourceRefused
 from collectord.management.pages import FOLDER
 from tests.management.browser import EXECUTABLE, Tab, browser, tab
 from tests.management.conftest import KEY, Site, eventually
@@ -124,6 +124,18 @@ async def test_a_trouble_says_its_reason_and_is_announced(page, site):
     assert await page.see("document.querySelector('#sources tr .name').innerText") == "okta-eu"  # trouble comes first
 
 
+async def test_a_sink_in_trouble_is_announced_as_well_and_its_end_too(page, site):
+    site.sink.script.extend([SinkUnavailable("away")] * 1000)
+    site.streams["okta-prod"].issue(1)
+    await site.poll_until("okta-prod", lambda: site.plant.deliveries["default"].status.error)
+    said = "document.querySelector('#said').innerText"
+    await page.until(f"{said} === 'In trouble: sink default'")
+    assert await page.see("document.title") == "(1) soc-1 · Collection"
+    site.sink.script.clear()
+    site.plant.retry_sinks()
+    await page.until(f"{said} === 'All is well again' && document.title === 'soc-1 · Collection'")
+
+
 async def test_a_click_on_the_health_opens_its_events_with_the_next_step(page, site):
     await refuse(site, "okta-eu")
     await page.until(f"{row('okta-eu')}.querySelector('.health').innerText === '1 error'")
@@ -180,6 +192,7 @@ async def test_what_stands_behind_a_panel_does_not_move(page, site):
     await page.see(f"{row('tenant-00')}.querySelector('.name').click()")
     await page.until("document.querySelector('#panel').open")
     assert await page.see(place) == before
+    await page.until("document.querySelector('#panel').getBoundingClientRect().right === innerWidth")
 
 
 async def test_the_heads_of_the_table_stay_in_sight(page, site):
@@ -236,6 +249,8 @@ async def test_the_keyboard_is_enough(page, site):
 async def test_a_screen_reader_finds_a_table_and_a_name_for_everything(page):
     nodes = (await page.call("Accessibility.getFullAXTree"))["nodes"]
     roles = [node["role"]["value"] for node in nodes if not node["ignored"]]
+    names = {node["name"]["value"] for node in nodes if not node["ignored"]}
+    assert {"Source", "Status"} <= names  # the arrow of the order is told by aria-sort, and is no part of a name
     assert (roles.count("table"), roles.count("row"), roles.count("columnheader")) == (1, 3, 9)
     for node in nodes:
         if not node["ignored"] and node["role"]["value"] in {"button", "searchbox", "image", "meter", "table"}:

@@ -12,7 +12,7 @@ export function figures(sources) {
   text($("peak"), minutes.length ? `peak ${count(Math.max(...minutes))} a minute` : "");
   const states = new Map();
   for (const { state } of sources) states.set(state.state, (states.get(state.state) ?? 0) + 1);
-  text($("collecting"), `${states.get("Collecting") ?? 0} of ${sources.length}`);
+  text($("collecting"), sources.length ? `${states.get("Collecting") ?? 0} of ${sources.length}` : "–");
   states.delete("Collecting");
   text($("collecting-note"), [...states].map(([state, number]) => `${number} ${state.toLowerCase()}`).join(", "));
   const streams = sources.flatMap((source) => source.streams.map((stream) => [source, stream]));

@@ -46,7 +46,8 @@ function show(status) {
   overview.sinks(status.sinks);
   table.show(sources, now);
   panel.show(sources, now);
-  announce(sources.filter((source) => source.inTrouble), status.collector.name);
+  const troubledSinks = status.sinks.filter((sink) => sink.error).map((sink) => `sink ${sink.name}`);
+  announce([...troubledSinks, ...sources.filter((source) => source.inTrouble).map((source) => source.name)], status.collector.name);
   hide($("away"), true);
   attribute($("live"), "class", "live");
   text($("live-text"), "Live");
@@ -54,10 +55,10 @@ function show(status) {
 }
 
 function announce(inTrouble, collector) {
-  const names = inTrouble.map((source) => source.name).join(", ");
+  const names = inTrouble.join(", ");
   const title = `${inTrouble.length ? `(${inTrouble.length}) ` : ""}${collector} · Collection`;
   if (document.title !== title) document.title = title;
-  if (troubled !== null && names !== troubled) say(names ? `In trouble: ${names}` : "All sources are well again");
+  if (troubled !== null && names !== troubled) say(names ? `In trouble: ${names}` : "All is well again");
   troubled = names;
 }
 

@@ -27,10 +27,17 @@ export async function open(source, now, place) {
   build(source);
   show([source], now);
   history.replaceState(null, "", `#${encodeURIComponent(source.name)}`);
-  if (!$("panel").open) $("panel").showModal();
+  if (!$("panel").open) cover();
   $("panel").scrollTop = 0;
   await events();
   if (place === "health") parts.health.scrollIntoView();
+}
+
+function cover() {
+  // The scrollbar goes while the panel is open; its width stays, so that nothing behind moves.
+  const page = document.documentElement;
+  page.style.setProperty("--scrollbar", `${innerWidth - page.clientWidth}px`);
+  $("panel").showModal();
 }
 
 function build(source) {

@@ -26,7 +26,7 @@ export function stream(name) {
   const facts = Object.entries(values).map(([label, value]) => el("div", {}, el("dt", {}, label), value));
   const place = el("pre", { tabindex: "0", "aria-label": `Checkpoint of ${name}` });
   const node = el("article", { class: "stream", "aria-label": `Stream ${name}` },
-    el("div", { class: "head" }, el("h4", {}, name, pace), state), reason, minutes,
+    el("div", { class: "head" }, el("h4", {}, name, " ", pace), state), reason, minutes,
     el("dl", { class: "facts-grid" }, ...facts),
     el("details", { class: "place" }, el("summary", {}, "Checkpoint"), place));
 
