@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,6 +18,7 @@ from collectord.errors import SinkUnavailable
 from tests.management.conftest import eventually
 from tests.management.test_collectors import TOKEN, create, made
 
+PROMTOOL = shutil.which("promtool")
 DASHBOARD = Path(__file__).parent.parent.parent / "config" / "grafana-dashboard.json"
 
 
@@ -137,6 +141,22 @@ async def test_the_dashboard_asks_for_metrics_and_labels_that_exist(site):
     ours = {name for name in labels if name.startswith("collectord_") and not name.endswith("_created")}
     left_out = {"collectord_backlog_bytes", "collectord_next_poll_timestamp_seconds", "collectord_sink_backlog_records"}
     assert ours - used.keys() == {*left_out, "collectord_vendor_received_bytes_total"}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed: apt install prometheus")
+async def test_promtool_finds_fault_with_no_metric_and_no_expression(site, tmp_path):
+    await site.start("a")
+    await eventually(lambda: "a" in site.streams)
+    body = (await site.ask("GET", "/metrics")).body
+    checked = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    expressions = [target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel["targets"]]
+    rules = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(expressions)]
+    file = tmp_path / "rules.yaml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}), encoding="utf-8")
+    checked = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stderr
 
 
 async def test_no_secret_is_in_the_metrics(site):
