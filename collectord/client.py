@@ -247,6 +247,10 @@ class Client:
                 info=str(error.certificate_error),
             ) from None
         except aiohttp.ClientConnectorError as error:
+            if self._proxy is not None and error.host == URL(self._proxy).raw_host:
+                raise SourceUnavailable(
+                    f"the proxy before {self.origin.host} cannot be reached", info=str(error.os_error)
+                ) from None
             if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_HOST:
                 raise WrongHost(
                     f"there is no host {self.origin.host}; check its name", info=str(error.os_error)

@@ -189,6 +189,15 @@ async def test_a_name_that_nobody_has_is_a_mistake_and_a_closed_port_is_not():
             assert type(caught.value) is error
 
 
+@pytest.mark.parametrize("proxy", ["http://nobody.invalid:3128", "http://127.0.0.1:1"])
+async def test_a_proxy_that_cannot_be_reached_is_named_and_the_vendors_host_is_not_doubted(proxy):
+    async with open_session() as session:
+        client = Client(session, Budgets(), "https://a.example", authorization=PROOF, limits=LIMITS, proxy=proxy)
+        with pytest.raises(SourceUnavailable, match=r"the proxy before a\.example cannot be reached") as caught:
+            await client.get("/", bucket="b")
+        assert not isinstance(caught.value, WrongHost)
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

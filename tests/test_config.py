@@ -231,6 +231,7 @@ EXPORTS = [
             "state": {"state": "Collecting"},
             "sourceType": "Universal",
             "alive": True,
+            "file": "sources.d/okta.yaml",
         },
     },
     {

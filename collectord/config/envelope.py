@@ -14,8 +14,8 @@ SOURCE_TYPE = "Universal"
 
 _FILE = ("api.version", "source", "sources")
 _SOURCE = ("schemaRef", "sourceType", "config", "collectord")
-_OF_SERVER = ("id", "alive", "state")
-"""In what Sumo exports; of no use to us."""
+_OF_SERVER = ("id", "alive", "state", "file")
+"""In what Sumo exports, and our own API shows; of no use to us."""
 _BESIDE = ("filters", "hashAlgorithm")
 """Sumo's documentation does not say on which level these stand, so both are taken."""
 

@@ -90,7 +90,10 @@ def _plain(value: Any, secret: Callable[[SecretStr], str]) -> Any:
         return {key: _plain(member, secret) for key, member in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, secret) for item in value]
-    return secret(value) if isinstance(value, SecretStr) else value
+    if isinstance(value, SecretStr):
+        return secret(value)
+    # Sumo's own durations, such as pollingInterval, are integers.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def is_masked(value: Any) -> bool:

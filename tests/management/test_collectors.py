@@ -154,6 +154,14 @@ async def test_a_name_is_taken_by_a_file_or_by_another(site, okta):
         assert (reply.status, reply.json["code"]) == (400, "DuplicateResourceName")
 
 
+async def test_whole_seconds_are_shown_as_integers_as_sumo_has_them(site, okta):
+    source = made(okta)
+    source["source"]["config"]["pollingInterval"] = "5m"
+    shown, _ = await create(site, source)
+    assert shown["config"]["pollingInterval"] == 300
+    assert isinstance(shown["config"]["pollingInterval"], int)
+
+
 async def test_without_a_key_given_one_is_made_for_the_state_directory_alone(site, okta):
     kept = site.plant.catalogue.kept
     kept._seals.clear()
