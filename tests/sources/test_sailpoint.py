@@ -43,14 +43,13 @@ from collectord.sources.sailpoint import SOURCE_TYPE
 from collectord.sources.sailpoint.place import Place
 from collectord.sources.sailpoint.rows import Event
 from collectord.sources.sailpoint.tenant import Listing
+from tests.sources.rig import connecting, ids, walk
 from tests.sources.sailpoint_rig import (
     CLIENT,
     NAME,
     SECRET,
     bounds,
-    connecting,
     heard,
-    ids,
     names,
     one,
     raws,
@@ -59,7 +58,6 @@ from tests.sources.sailpoint_rig import (
     settings,
     streams,
     tenant,
-    walk,
 )
 
 SEARCH, COUNT, USERS = "/v3/search", "/v3/search/count", "/v3/public-identities"
@@ -1511,7 +1509,7 @@ async def test_source_that_runs_on_delivers_everything_once_in_order(tmp_path):
         async with anyio.create_task_group() as group:
             group.start_soon(life)
             await collected.collect(
-                lambda: isc.issued_count["events"] == 250 and collected.is_complete(("Events",)),
+                lambda: isc.issued_count["events"] == 250 and collected.is_complete(("events",)),
                 ("Events",),
                 page_size=30,
             )

@@ -41,7 +41,8 @@ from collectord.limits import Budgets
 from collectord.records import Repaired
 from collectord.settings import RetryPolicy
 from collectord.sources.sentinelone import SOURCE_TYPE
-from tests.sources.sentinelone_rig import APIS, NAME, TOKEN, console, ids, one, rig, settings, streams, walk
+from tests.sources.rig import ids, walk
+from tests.sources.sentinelone_rig import APIS, NAME, TOKEN, console, one, rig, settings, streams
 
 DAY = 86_400
 DETAILS = f"{PREFIX}/users/api-token-details"
