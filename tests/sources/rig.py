@@ -88,7 +88,7 @@ class Rig:
         async with connecting() as connect, anyio.create_task_group() as group:
             opened = SOURCE_TYPES[settings.type].open(settings, connect)
             for name, stream in opened.items():
-                group.start_soon(self._run, settings, name, stream, 3600 if name in self._rare else interval, retry)
+                group.start_soon(self._run, name, stream, 3600 if name in self._rare else interval, retry)
             with anyio.move_on_after(20):
                 while not (until() if until else self.is_complete(opened)):
                     await anyio.sleep(0.02)
@@ -111,7 +111,8 @@ class Rig:
         """Distinct records that came of a stream."""
         return {record.event for record in self.records.get((self._name, name), ())}
 
-    async def _run(self, settings, name, stream, interval, retry):
+    async def _run(self, name, stream, interval, retry):
+        settings = self._settings(self.simulator.base_url)
         around = Surroundings(
             self.outbox,
             self.health,
