@@ -207,6 +207,28 @@ async def test_the_heads_of_the_table_stay_in_sight(page, site):
     assert await page.see(f"document.querySelector('thead').contains({seen})")
 
 
+@pytest.mark.parametrize("width", [800, 1100, 1360])
+async def test_each_column_stands_below_its_head(page, width):
+    await page.resize(width, 900)
+    await page.until(f"innerWidth === {width}")
+    ends = "[...document.querySelectorAll('ROW')].filter((cell) => cell.checkVisibility()).map(EDGE)"
+    edge = "(cell) => Math.round(cell.getBoundingClientRect()[cell.matches('.right') ? 'right' : 'left'])"
+    heads = await page.see(ends.replace("ROW", "#heads th:not(.sr-only)").replace("EDGE", edge))
+    cells = await page.see(ends.replace("ROW", "#sources tr:first-child td:not(.trouble)").replace("EDGE", edge))
+    assert len(heads) == len(cells) == (8 if width == 1360 else 6)
+    assert all(abs(head - cell) <= 2 for head, cell in zip(heads, cells, strict=True)), (heads, cells)  # a border
+
+
+async def test_where_nothing_matches_there_is_no_empty_table(page):
+    await page.press("/")
+    for letter in "zzz":
+        await page.press(letter)
+    assert "No source matches" in await page.until(
+        "document.querySelector('#none').checkVisibility() && document.querySelector('#none').innerText"
+    )
+    assert not await page.see("document.querySelector('#sources').checkVisibility()")
+
+
 def test_no_module_waits_for_another():
     """A module that is not preloaded is asked for only when the one that imports it has come."""
     page = (FOLDER / "index.html").read_text(encoding="utf-8")

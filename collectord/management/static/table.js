@@ -133,6 +133,7 @@ function controls(visible) {
     const falls = FALLS.has(button.dataset.sort) !== view.turned;
     attribute(button.parentElement, "aria-sort", button.dataset.sort === view.sort ? (falls ? "descending" : "ascending") : null);
   }
+  hide($("sources"), visible === 0);
   hide($("none"), visible > 0);
   text($("none"), sources.length ? "No source matches. Clear the search, or show all." : "No sources yet. Put a source file into sources.d and reload: systemctl reload collectord");
 }
