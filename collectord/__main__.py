@@ -1,7 +1,25 @@
-"""`python -m collectord` is the command `collectord`."""
+"""`python -m collectord` is the command `collectord`, which ends without a word when it is asked to while it loads."""
 
+from __future__ import annotations
+
+import signal
 import sys
 
-from collectord.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Load the command and run it; returns its exit code."""
+    is_daemon = sys.argv[1:2] == ["run"]
+    if is_daemon:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # a reload waits until somebody is there to do it
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda told, _: sys.exit(0 if is_daemon else 128 + told))
+    from collectord import cli
+
+    if not is_daemon:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -193,6 +193,18 @@ def test_idle_daemon_stops_at_once(running, number):
     assert running.notify.datagrams[-1].text == "STOPPING=1"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_while_it_is_still_loading_is_a_stop_like_any_other(site, number):
+    site.configure()
+    daemon = site.launch()
+    status = Path(f"/proc/{daemon.pid}/status")
+    listens = 1 << (signal.SIGTERM - 1)  # Python itself listens to SIGINT from the beginning
+    eventually(lambda: int(re.findall(r"SigCgt:\s+(\w+)", status.read_text())[0], 16) & listens)
+    daemon.send(number)
+    assert daemon.wait() == 0
+    assert "Traceback" not in daemon.log_path.read_text()
+
+
 def test_stop_waits_for_a_sink_that_hangs_no_longer_than_the_grace(site, running):
     site.configure(stop_grace="1s")
     running.reload()
