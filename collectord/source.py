@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+
+from anyio import to_thread
 
 from collectord.records import Cursor, parse_time
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from collectord.records import Page
     from collectord.settings import SourceConfig, SourceSettings
 
+
+T = TypeVar("T")
+
+_READ_ON_LOOP_BYTES = 4 * 2**20  # some milliseconds
 
 AT_REST: Cursor = {"at_rest": True}
 """The cursor of an inventory between two sweeps: a restart does not begin the next sweep before its time."""
@@ -97,3 +103,10 @@ def first_poll_ms(start: float | str | None, *, default_seconds: float, oldest_s
     else:
         wanted = now - int(1000 * (default_seconds if start is None else start))
     return max(wanted, now - int(1000 * oldest_seconds))
+
+
+async def read_page(body: bytes, read: Callable[..., T], *arguments: Any) -> T:
+    """Call `read(*arguments)`, which reads this body: a large one in a thread, for other sources wait for the loop."""
+    if len(body) <= _READ_ON_LOOP_BYTES:
+        return read(*arguments)
+    return await to_thread.run_sync(read, *arguments)

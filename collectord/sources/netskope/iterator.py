@@ -22,7 +22,7 @@ from collectord.client import CutShort, PageTooLarge, retry_after
 from collectord.errors import RateLimited, SourceRefused, SourceUnavailable
 from collectord.records import RESTORED, Cursor, Notice, Page
 from collectord.settings import DAY, HOUR, MINUTE
-from collectord.source import first_poll_ms
+from collectord.source import first_poll_ms, read_page
 from collectord.sources.netskope.api import BIG_PAGE_BYTES, Records, path_of, request_id, said_by
 from collectord.sources.netskope.pages import Export, read
 
@@ -169,7 +169,10 @@ class Iterator:
                 if response.status >= 400 and response.status not in _NOT_FROM_THE_API:
                     self._certain = certain
                 raise self._failure(response, operation)
-            export = Export(Records()) if response.status == 204 else read(self._stream, response)
+            if response.status == 204:
+                export = Export(Records())
+            else:
+                export = await read_page(response.body, read, self._stream, response)
             if len(response.body) >= BIG_PAGE_BYTES:
                 keep_room(export.records)
         self._tenant.welcomed(self._stream)

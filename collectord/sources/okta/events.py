@@ -14,7 +14,7 @@ from collectord.client import PageTooLarge
 from collectord.errors import SourceError, SourceRefused, SourceUnavailable
 from collectord.records import Cursor, Notice, Page, Record, digest, iso_time, parse_time
 from collectord.settings import DAY, HOUR, SourceSettings
-from collectord.source import first_poll_ms
+from collectord.source import first_poll_ms, read_page
 from collectord.sources.okta.api import HEADERS, LIMIT, failure_of, read
 from collectord.sources.okta.config import OktaConfig
 
@@ -90,7 +90,8 @@ class Events:
             return Page([], self._fallback(place), more=True, notices=(_LINK_REFUSED,))
         if response.status != 200:
             raise self._failure(response)
-        return self._page(response, place)
+        elements, described = await read_page(response.body, read, response, _LogEvent, "the System Log")
+        return self._page(response, place, elements, described)
 
     def between(self, since_ms: int, until_ms: int) -> _Past:
         """See `Backfillable`."""
@@ -125,8 +126,7 @@ class Events:
         since = quote(iso_time(max(place["safe_since_ms"] - self._overlap_ms, oldest_ms)), safe="")
         return f"{LOGS}?since={since}&sortOrder=ASCENDING&limit={self._limit}{self._filter}"
 
-    def _page(self, response: Response, place: Cursor) -> Page:
-        elements, described = read(response, _LogEvent, "the System Log")
+    def _page(self, response: Response, place: Cursor, elements: list[Slice], described: list[_LogEvent]) -> Page:
         records = self._records(elements, described)
         more = len(elements) >= min(self._limit, self._largest)
         self._largest = max(self._largest, len(elements))

@@ -15,6 +15,7 @@ from collectord.client import WrongHost, failure, retry_after
 from collectord.errors import SourceError, SourceRefused, SourceUnavailable
 from collectord.limits import Limits
 from collectord.records import Notice, Record
+from collectord.source import read_page
 from collectord.sources.sailpoint.rows import EVENTS, USERS
 from collectord.splitting import Malformed, slices
 
@@ -96,7 +97,7 @@ class Tenant:
     async def search(self, body: bytes, limit: int) -> Listing:
         """One page of a search; raises as `Stream.fetch`."""
         response = await self._ask("POST", f"{self._config.path('search')}?limit={limit}&count=false", body)
-        return self._listing(response, EVENTS)
+        return await read_page(response.body, self._listing, response, EVENTS)
 
     async def count(self, body: bytes) -> int:
         """How many events a search would find; raises as `Stream.fetch`."""
@@ -113,7 +114,7 @@ class Tenant:
         counted = "true" if count else "false"
         query = f"limit={limit}&offset={offset}&count={counted}&sorters=name"
         response = await self._ask("GET", f"{self._config.path('public-identities')}?{query}")
-        return self._listing(response, USERS)
+        return await read_page(response.body, self._listing, response, USERS)
 
     async def _ask(self, method: str, target: str, body: bytes | None = None) -> Response:
         headers = {"Content-Type": "application/json"} if body else None

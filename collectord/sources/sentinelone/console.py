@@ -18,6 +18,7 @@ from collectord.errors import SourceError, SourceRefused, SourceUnavailable
 from collectord.limits import Limits
 from collectord.records import Notice, Record, iso_time, parse_time
 from collectord.settings import DAY, HOUR, MINUTE
+from collectord.source import read_page
 from collectord.sources.sentinelone.rows import PREFIX
 from collectord.splitting import Malformed, unwrap
 
@@ -108,7 +109,7 @@ class Console:
         response = await self._ask("GET", f"{api.path}?{query}{cursor}", api.path)
         if response.status != 200:
             raise await self._failure(response, api)
-        listing = self._listing(response, api, full)
+        listing = await read_page(response.body, self._listing, response, api, full)
         self._was_reached = True
         if after is not None and listing.next == after:
             raise SourceUnavailable(
