@@ -104,10 +104,12 @@ def _be_sure(question: str, options: argparse.Namespace) -> None:
     """Raises WrongUsage unless somebody says yes."""
     if options.yes:
         return
-    if not sys.stdin.isatty():
-        raise WrongUsage("nothing was changed: there is no terminal to ask on; add --yes")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    answer = sys.stdin.readline()
+    if not answer:
+        print(file=sys.stderr)
+        raise WrongUsage("nothing was changed: there is nobody to answer; add --yes")
+    if answer.strip().lower() not in {"y", "yes"}:
         raise Unanswered("nothing was changed")
 
 

@@ -44,6 +44,14 @@ class TestCheckpoint:
         assert (done.returncode, "--yes" in done.stderr) == (2, True)
         assert daemon.stream("okta-prod")["checkpoint"] == before
 
+    def test_is_changed_when_yes_is_answered_and_not_when_no_is(self, site, daemon):
+        before = daemon.stream("okta-prod")["checkpoint"]
+        done = site.command("checkpoint", "reset", "okta-prod", said="n\n")
+        assert (done.returncode, "nothing was changed" in done.stderr) == (1, True)
+        assert daemon.stream("okta-prod")["checkpoint"] == before
+        done = site.command("checkpoint", "reset", "okta-prod", said="y\n")
+        assert (done.returncode, "begins anew" in done.stdout) == (0, True)
+
     @pytest.mark.parametrize("value", ["nonsense", "[1]", "{}", "null"])
     def test_that_is_no_json_object_is_refused(self, site, daemon, value):
         done = site.command("checkpoint", "set", "okta-prod", "--value", value, "--yes")

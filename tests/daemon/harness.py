@@ -236,14 +236,15 @@ class Site:
         self.alive.append(daemon)
         return daemon
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as an operator in a shell would: without the unit's credentials."""
+    def command(self, *words: str, said: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command as an operator in a shell would: without the unit's credentials; `said` is its stdin."""
         environment = self.environment()
         del environment["CREDENTIALS_DIRECTORY"]
         done = subprocess.run(
             [sys.executable, "-m", "collectord", *words, "--config", self.config],
             cwd=ROOT,
             env=environment,
+            input=said,
             capture_output=True,
             text=True,
             check=False,
