@@ -194,6 +194,8 @@ class Collector:
             try:
                 page = await self._stream.fetch(self._cursor)
             except RateLimited as limited:  # no trouble: the vendor said when to go on
+                if self.status.state is State.INITIALIZED:
+                    self.status.state = State.COLLECTING
                 self._move_on(limited.retry_after or 1.0)
                 await anyio.sleep(limited.retry_after or 1.0)
             else:

@@ -162,6 +162,17 @@ def test_rate_limit_is_no_error(site):
     assert daemon.closed_events("okta-prod") == []
 
 
+def test_rate_limit_at_the_first_request_is_no_error_either(site):
+    site.source("okta-prod", okta := site.okta())
+    site.configure()
+    site.call(okta.fail, Status(429))
+    daemon = site.start()
+    daemon.wait_for_state("okta-prod", "Collecting")
+    assert daemon.stream("okta-prod")["last_success_at"] is None
+    assert daemon.stream("okta-prod")["last_success_at"] is None
+    assert daemon.open_events() == {}
+
+
 @pytest.mark.parametrize("by", ["reload", "restart"])
 def test_source_that_starts_anew_still_waits_as_it_was_told(site, by):
     """The simulator takes a request that comes too early for a violation."""
