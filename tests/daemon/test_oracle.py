@@ -91,5 +91,6 @@ def test_a_soak_with_all_vendors_loses_nothing_and_leaks_nothing(site: Site):
     assert not storm.silent_streams()
     assert not list(storm.complaints())
     resident, descriptors = storm.growth()
-    assert resident < 1.1, str(storm)
+    # It knows the ids of an hour, and holds up to 8 MiB for each sink that is away: some MiB more, and then no more.
+    assert resident < 1.25, str(storm)
     assert descriptors < 1.1, str(storm)
