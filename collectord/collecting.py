@@ -162,6 +162,7 @@ class Collector:
 
     async def _poll(self) -> float:
         """Fetch until the vendor has no more now; returns the vendor's own wait, in seconds."""
+        stood_still = False
         while True:
             await self._room({name: self._last_sizes.get(name, 0) for name in self._around.sink_names()})
             asked = self._cursor
@@ -169,8 +170,11 @@ class Collector:
             receipt_ms = int(time.time() * 1000)
             await self._retried(partial(self._keep, page, receipt_ms), STORE_RETRY, StoreError)
             await self._well(page, receipt_ms)
-            # A vendor that has more and does not move on is asked again at the next poll, not in a tight loop.
-            more, pause = page.more and (bool(page.records) or page.cursor != asked), page.not_before_seconds
+            # A vendor that has more and does not move on, though asked twice, is asked again at the next poll, not in a
+            # tight loop. Once is no sign of it: Netskope's last page came again, and now the next can be asked for.
+            stands_still = not page.records and page.cursor == asked
+            more, pause = page.more and not (stands_still and stood_still), page.not_before_seconds
+            stood_still = stands_still
             del page  # it may hold 30 MB, which nobody needs while we wait
             if not more:
                 return pause
