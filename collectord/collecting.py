@@ -104,7 +104,10 @@ class Collector:
             self._be_sure_of_the_place()
             self._plan(first_poll_in)
             self.status.saved_ms = await self._around.outbox.saved_ms(self.key) or None
-            await self._poll_for_ever(max(first_poll_in, await self._rest_left()))
+            rest = await self._rest_left()
+            if rest > 0:  # complete in an earlier run; nothing will be said of it until it is collected anew
+                self.status.state, self.status.last_success_ms = State.COLLECTING, self.status.saved_ms
+            await self._poll_for_ever(max(first_poll_in, rest))
         except SourceRefused as refusal:
             await self._trouble(refusal)
             error = refusal

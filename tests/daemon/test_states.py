@@ -162,6 +162,21 @@ def test_rate_limit_is_no_error(site):
     assert daemon.closed_events("okta-prod") == []
 
 
+def test_source_whose_inventory_rests_over_a_restart_is_collecting(site):
+    site.source("okta-prod", okta := site.okta(), users=True, intervals={"events": "100ms", "users": "1h"})
+    site.configure()
+    site.call(okta.add_users, 3)
+    daemon = site.start()
+    eventually(lambda: daemon.stream("okta-prod", "users").get("last_success_at"))
+    daemon.wait_for_state("okta-prod", "Collecting")
+    daemon.stop()
+    daemon = site.start()
+    daemon.wait_for_state("okta-prod", "Collecting")
+    users = daemon.stream("okta-prod", "users")
+    assert (users["state"], users["records_received"]) == ("Collecting", 0)
+    assert users["last_success_at"] is not None
+
+
 def test_rate_limit_at_the_first_request_is_no_error_either(site):
     site.source("okta-prod", okta := site.okta())
     site.configure()
