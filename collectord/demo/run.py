@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,8 @@ class Demo:
                 group.cancel_scope.cancel()
             verdict = self._judge()
         self._screen.closing(verdict, self._tenants, self._sink, interrupted=self._interrupted)
+        if self._interrupted:
+            verdict = verdict.but_for_the_missing()
         return 0 if verdict.ok and not self._violations() and not self._crashes else 1
 
     async def _act(self) -> None:
@@ -140,11 +142,12 @@ class Demo:
                 try:
                     await self._process.wait()
                 except anyio.get_cancelled_exc_class():
-                    self._process.send_signal(signal.SIGTERM)
+                    with suppress(ProcessLookupError):  # Ctrl-C in a terminal has reached it already
+                        self._process.send_signal(signal.SIGTERM)
                     with anyio.move_on_after(15, shield=True):
                         await self._process.wait()
                     raise
-                if self._process.returncode != -signal.SIGKILL:  # not our doing
+                if self._process.returncode not in {-signal.SIGKILL, 0}:  # not our doing, nor that of Ctrl-C
                     self._screen.scene(f"collectord ended by itself, exit code {self._process.returncode}: see its log")
                     self._crashes += 1
                     await anyio.sleep(1)

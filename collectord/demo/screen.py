@@ -69,7 +69,7 @@ class Screen:
         if self._status:
             self._status.stop()
         if interrupted:
-            self._console.print("Interrupted: what was still on its way is counted as missing.")
+            self._console.print("Interrupted: what was still on its way counts as missing below, and not as lost.")
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("SOURCE", "STREAM", "ISSUED", "DELIVERED", "MISSING", "ALTERED", "DOUBLE"):
             table.add_column(name, justify="left" if name in {"SOURCE", "STREAM"} else "right")
@@ -87,12 +87,14 @@ class Screen:
             f"{requests:,} requests to the vendors, {sink.counters['batches']:,} batches stored,"
             f" {sink.counters['redeliveries']:,} sent again after a lost answer"
         )
-        self._wrongs(verdict, [*sink.violations, *(each for tenant in tenants for each in tenant.simulator.violations)])
+        if interrupted:
+            verdict = verdict.but_for_the_missing()
+        self._judged(verdict, [*sink.violations, *(each for tenant in tenants for each in tenant.simulator.violations)])
         self._console.print(f"The records: {self._folder}/records/SOURCE/STREAM.ndjson", soft_wrap=True)
         self._console.print(f"The daemon's log: {self._folder / 'collectord.log'}", soft_wrap=True)
         sys.stdout.flush()
 
-    def _wrongs(self, verdict: Verdict, violations: Sequence[str]) -> None:
+    def _judged(self, verdict: Verdict, violations: Sequence[str]) -> None:
         for violation in violations[:_SHOWN_WRONGS]:
             self._console.print(Text(f"violation: {violation}", style="red"))
         if verdict.ok and not violations:
