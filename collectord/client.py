@@ -341,7 +341,7 @@ def failure(response: Response, says: str = "") -> SourceError:
     if 300 <= status < 400:
         host = _read_url(response.headers.get("Location", "")).host or "the same host"
         return SourceUnavailable(f"the vendor redirects to {host}: wrong host, or a proxy or login page", code=status)
-    if status in {408, 409, 425} or status >= 500:
+    if status < 300 or status in {408, 409, 425} or status >= 500:  # below 300: a proxy's, for no API says so
         return SourceUnavailable(
             f"the vendor answered {status}", code=status, info=said, retry_after=retry_after(response.headers)
         )

@@ -327,6 +327,13 @@ async def test_a_trouble_that_passes_is_of_class_generic(okta, stream, status, c
     assert not isinstance(caught.value, RateLimited)
 
 
+@pytest.mark.parametrize("status", [202, 204])
+async def test_a_success_without_a_page_is_a_trouble_that_passes(okta, stream, status):
+    okta.fail(Status(status))
+    with pytest.raises(SourceUnavailable, match=str(status)):
+        await stream().fetch(None)
+
+
 async def test_the_request_id_stands_beside_a_failure(okta, stream):
     okta.fail(VendorError(403, "E0000006"))
     with pytest.raises(SourceRefused) as caught:
