@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -11,8 +12,8 @@ def main() -> int:
     is_daemon = sys.argv[1:2] == ["run"]
     if is_daemon:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # a reload waits until somebody is there to do it
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda told, _: sys.exit(0 if is_daemon else 128 + told))
+    for number in (signal.SIGINT, signal.SIGTERM):  # an exception could be lost inside what is being imported
+        signal.signal(number, lambda told, _: os._exit(0 if is_daemon else 128 + told))
     from collectord import cli
 
     if not is_daemon:
