@@ -1,23 +1,18 @@
 """What was decided through the API and outlives the process: sources made there, and which sources are paused.
 
-A source is kept encrypted as a whole, since its secrets are in it, with the key that the user gives: whoever gets hold
-of the state directory alone reads nothing. Who gives none gets one that lies in it; a copy of the database alone then
-tells nothing.
+A source is kept encrypted as a whole, since its secrets are in it. The key is not in the state directory: whoever gets
+hold of that alone reads nothing.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-from anyio import to_thread
-
-from collectord.errors import ConfigError, Fault, StoreError
+from collectord.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,13 +24,10 @@ if TYPE_CHECKING:
 CREDENTIALS = ("source_key", "collectord_source_key")
 """As a credential is called alone, and as one of the folder that our unit file loads."""
 MIN_KEY_CHARACTERS = 32
-_log: structlog.stdlib.BoundLogger = structlog.get_logger()
-OWN_KEY = "source_key"
-"""File in the state directory with the key that was made where none was given."""
 
 
 class KeyMissing(Exception):
-    """What is kept was sealed with a key that is gone, so nothing is added under another one; the message says so."""
+    """There is no key, so nothing can be kept; the message says how to give one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +67,10 @@ class KeptSources:
         """Names of sources that this key does not open."""
         self.paused: set[str] = set()
         self._store = store
-        self._seals = [] if key is None else [_seal(key)]
-        """The first one closes; all of them open."""
+        self._seal = None if key is None else _seal(key)
 
     async def load(self) -> None:
         """Read what past runs have kept."""
-        own_key = await to_thread.run_sync(_read_own_key, self._store.directory / OWN_KEY)
-        if own_key is not None:
-            self._seals.append(_seal(own_key))
         rows, paused = await self._store.read(_load)
         self.paused.update(paused)
         for name, revision, sealed in rows:
@@ -94,20 +82,18 @@ class KeptSources:
 
     def require_key(self) -> None:
         """Raises KeyMissing where nothing could be kept."""
-        if not self._seals and self.unreadable:
+        if self._seal is None:
             raise KeyMissing(
-                "sources that were made here cannot be read, for their key is gone: bring it back as the systemd"
-                " credential source_key, or as COLLECTORD_SOURCE_KEY, and restart collectord; or delete them"
+                "sources made here are kept encrypted, and there is no key: make one (openssl rand -base64 32), give it"
+                " as the systemd credential source_key, or as COLLECTORD_SOURCE_KEY, and restart collectord"
             )
 
     async def keep(self, name: str, document: dict[str, Any]) -> Kept:
         """Keep a source, in place of the one of this name; raises KeyMissing and StoreError."""
         self.require_key()
-        if not self._seals:
-            key = await to_thread.run_sync(_make_own_key, self._store.directory / OWN_KEY)
-            self._seals.append(_seal(key))
+        assert self._seal is not None
         kept = Kept(secrets.token_hex(16), document)
-        sealed = self._seals[0].close(json.dumps([name, document]).encode())
+        sealed = self._seal.close(json.dumps([name, document]).encode())
         row = (name, kept.revision, sealed)
         await self._store.write(
             lambda connection: connection.execute("INSERT OR REPLACE INTO kept_source VALUES (?,?,?)", row)
@@ -137,7 +123,7 @@ class KeptSources:
             self.paused.discard(name)
 
     def _open(self, name: str, sealed: bytes) -> dict[str, Any] | None:
-        content = next((content for seal in self._seals if (content := seal.open(sealed)) is not None), None)
+        content = None if self._seal is None else self._seal.open(sealed)
         owner, document = ("", {}) if content is None else json.loads(content)
         return document if owner == name else None
 
@@ -147,37 +133,6 @@ def _seal(key: str) -> Seal:
     from collectord.sealing import Seal
 
     return Seal(key)
-
-
-def _read_own_key(path: Path) -> str | None:
-    try:
-        key = path.read_text("ascii").strip()
-    except (OSError, ValueError):  # whatever it opened is told as unreadable
-        return None
-    return key if len(key) >= MIN_KEY_CHARACTERS else None
-
-
-def _make_own_key(path: Path) -> str:
-    key = secrets.token_urlsafe(32)
-    new = path.with_suffix(".new")
-    try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(f"{key}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-    except OSError as error:
-        raise StoreError(f"no key for sources made by the API could be written to {path}: {error.strerror}") from None
-    _log.warning(
-        "key made",
-        file=str(path),
-        reason="sources made by the API are encrypted with it; who can read the state directory can read them: give a"
-        " key of your own as the credential source_key",
-    )
-    return key
 
 
 def _load(connection: sqlite3.Connection) -> tuple[list[tuple[str, str, bytes]], list[str]]:

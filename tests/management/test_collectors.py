@@ -162,27 +162,12 @@ async def test_whole_seconds_are_shown_as_integers_as_sumo_has_them(site, okta):
     assert isinstance(shown["config"]["pollingInterval"], int)
 
 
-async def test_without_a_key_given_one_is_made_for_the_state_directory_alone(site, okta):
-    kept = site.plant.catalogue.kept
-    kept._seals.clear()
-    await create(site, made(okta))
-    file = kept._store.directory / "source_key"
-    assert file.stat().st_mode & 0o777 == 0o600
-    for given in (None, KEPT_BY):
-        again = KeptSources(kept._store, given)
-        await again.load()
-        assert (list(again.sources), again.unreadable) == (["okta-api"], [])
-
-
-async def test_without_the_key_of_what_is_kept_nothing_is_added(site, okta):
-    kept = site.plant.catalogue.kept
-    await create(site, made(okta))
-    kept._seals.clear()
-    kept.unreadable.append("okta-api")
-    reply = await site.ask("POST", ALL, made(okta, "other"))
+async def test_without_a_key_nothing_is_kept_and_it_is_said_how_to_make_one(site, okta):
+    site.plant.catalogue.kept._seal = None
+    reply = await site.ask("POST", ALL, made(okta))
     assert reply.status == 409
     assert "source_key" in reply.json["message"]
-    assert not (kept._store.directory / "source_key").exists()
+    assert (await site.get(ALL))["sources"] == []
 
 
 async def test_before_it_is_ready_nothing_can_be_changed(site, okta):
