@@ -24,7 +24,8 @@ from collectord.demo.netskope_events import NetskopeEvents
 from collectord.demo.netskope_export import HOUR_MS, Export, Index, Row
 from collectord.demo.netskope_knobs import EXPORT, STREAMS, Flavour, NetskopeKnobs
 from collectord.demo.netskope_odd import ODD, UNREADABLE, WITHOUT_ID
-from collectord.demo.netskope_prerendered import PrerenderedExport, Rendering
+from collectord.demo.netskope_prerendered import PrerenderedExport
+from collectord.demo.prerendered import Rendering
 from collectord.demo.simulator import Routes, Simulator, digest_key
 from collectord.demo.waits import Waits
 
@@ -94,8 +95,8 @@ class NetskopeSimulator(Simulator):
         All its records lie within the last hours when rendering starts.
         """
         packed = self.knobs.gzip and distinct_pages is None
-        rendering = Rendering(stream, total, page_size, distinct_pages, packed)
-        self._prerendered[stream] = PrerenderedExport(rendering, self._events, int(self.now()) - 36_000)
+        rendering = Rendering(total, page_size, distinct_pages, packed)
+        self._prerendered[stream] = PrerenderedExport(rendering, stream, self._events, int(self.now()) - 36_000)
         self.issued_count[stream] += total
 
     def meet_anew(self) -> None:

@@ -20,11 +20,12 @@ from collectord.demo.okta_knobs import GROUPS, LOGS, USERS, Flavour, OktaKnobs
 from collectord.demo.okta_links import Cursors
 from collectord.demo.okta_log import DAY_MS, RETENTION_MS, Position, StoredEvent, SystemLog
 from collectord.demo.okta_odd import ODD, UNREADABLE
-from collectord.demo.okta_prerendered import PrerenderedLog, Rendering
+from collectord.demo.okta_prerendered import PrerenderedLog
 from collectord.demo.okta_query import KNOWN, LogQuery, read_limit, read_query
 from collectord.demo.okta_rates import OktaRates, seconds_to_wait
 from collectord.demo.okta_users import KNOWN as KNOWN_OF_USERS
 from collectord.demo.okta_users import Directory, check_parameters, omits_credentials
+from collectord.demo.prerendered import Rendering
 from collectord.demo.simulator import Routes, Simulator, digest_key
 
 DEMO_TOKEN = "00DEMOdemoDEMOdemo"  # noqa: S105  # a simulator's, good for nothing else

@@ -1,31 +1,17 @@
-"""A System Log rendered beforehand, so that serving a page costs the benchmark a look-up and a write.
-
-`distinct_pages` bounds the memory: page bodies then repeat, but every uuid on them is unique all the same.
-"""
+"""A System Log rendered beforehand, for the benchmark."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import orjson
-from isal import igzip
 
-from collectord.demo.okta_events import OktaEvents
+from collectord.demo.prerendered import Pages, Rendering
 
-_GZIP_LEVEL = 1
+if TYPE_CHECKING:
+    from collectord.demo.okta_events import OktaEvents
+
 _SPACING_MS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """What to render."""
-
-    total: int
-    page_size: int = 1000
-    distinct_pages: int | None = None
-    """None: every page has a body of its own."""
-    gzip: bool = False
-    """Compress beforehand too; only with a body of its own for every page."""
 
 
 class PrerenderedLog:
@@ -33,12 +19,11 @@ class PrerenderedLog:
 
     def __init__(self, rendering: Rendering, events: OktaEvents, start_ms: int) -> None:
         self.rendering = rendering
-        self.pages = -(-rendering.total // rendering.page_size)
+        self._events = events
         self._start_ms = start_ms
-        distinct = min(rendering.distinct_pages or self.pages, self.pages)
-        self._bodies = [self._render(events, number) for number in range(distinct)]
-        self._last = self._render(events, self.pages - 1) if distinct < self.pages else b""
-        self._packed = [igzip.compress(body, _GZIP_LEVEL) for body in self._bodies] if rendering.gzip else []
+        self._pages = Pages(rendering, self._render, b'"uuid":"%08x')
+        self._packed = self._pages.packed()
+        self.pages = self._pages.count
         self._numbers = {self.cursor(number): number for number in range(self.pages + 1)} | {"": 0}
 
     def cursor(self, number: int) -> str:
@@ -53,23 +38,16 @@ class PrerenderedLog:
         """The page plain and, if it was made, compressed."""
         if number >= self.pages:
             return b"[]", None
-        if self._last and number == self.pages - 1:
-            return self._last, None
-        place = number % len(self._bodies)
-        if number == place:
-            return self._bodies[place], self._packed[place] if self._packed else None
-        return self._bodies[place].replace(b'"uuid":"%08x' % place, b'"uuid":"%08x' % number), None
+        return self._pages.body(number), self._packed[number] if self._packed else None
 
     def ids(self, number: int) -> list[str]:
         """The uuids of a page in order, for a check by another process."""
         return [event["uuid"] for event in orjson.loads(self.body(number)[0])]
 
-    def _render(self, events: OktaEvents, number: int) -> bytes:
-        first = number * self.rendering.page_size
-        count = min(self.rendering.page_size, self.rendering.total - first)
+    def _render(self, number: int, places: range) -> bytes:
         rendered = []
-        for place in range(first, first + count):
-            event = events.event(self._start_ms + place * _SPACING_MS)
+        for place in places:
+            event = self._events.event(self._start_ms + place * _SPACING_MS)
             event["uuid"] = f"{number:08x}{event['uuid'][8:]}"
             rendered.append(orjson.dumps(event))
         return b"[" + b",".join(rendered) + b"]"

@@ -15,6 +15,7 @@ import orjson
 
 from collectord.demo.exchange import Answer, Call
 from collectord.demo.limits import RateBucket
+from collectord.demo.prerendered import Rendering
 from collectord.demo.sailpoint_directory import KNOWN, Directory, Listing
 from collectord.demo.sailpoint_errors import Refused, error_answer
 from collectord.demo.sailpoint_index import RETENTION_MS, Index
@@ -29,7 +30,7 @@ from collectord.demo.sailpoint_knobs import (
 )
 from collectord.demo.sailpoint_objects import SailPointObjects, iso
 from collectord.demo.sailpoint_odd import NAMELESS, ODD, UNREADABLE, WHOLE_SECONDS
-from collectord.demo.sailpoint_prerendered import PrerenderedEvents, Rendering
+from collectord.demo.sailpoint_prerendered import PrerenderedEvents
 from collectord.demo.sailpoint_query import Row, complaints, milliseconds, read_search
 from collectord.demo.sailpoint_rates import SailPointRates
 from collectord.demo.sailpoint_tokens import Tokens

@@ -17,11 +17,12 @@ import orjson
 
 from collectord.demo.exchange import Answer, Call
 from collectord.demo.limits import RateBucket
+from collectord.demo.prerendered import Rendering
 from collectord.demo.sentinelone_cursors import Cursors
 from collectord.demo.sentinelone_knobs import ACTIVITIES, AGENTS, PREFIX, THREATS, Flavour, SentinelOneKnobs
 from collectord.demo.sentinelone_objects import SentinelOneObjects, iso, snowflake
 from collectord.demo.sentinelone_odd import NAMELESS, ODD, UNREADABLE
-from collectord.demo.sentinelone_prerendered import PrerenderedList, Rendering
+from collectord.demo.sentinelone_prerendered import PrerenderedList
 from collectord.demo.sentinelone_query import Refused, complaints, error_answer, read_query, unknown_parameters
 from collectord.demo.sentinelone_rates import SentinelOneRates
 from collectord.demo.sentinelone_table import RETENTION_MICROS, Query, Row, Table, behind
@@ -115,8 +116,8 @@ class SentinelOneSimulator(Simulator):
 
         All its rows are from the half day before rendering starts, and none from its last hours.
         """
-        rendering = Rendering(stream, total, page_size, distinct_pages, self.knobs.gzip and distinct_pages is None)
-        self._prerendered = PrerenderedList(rendering, self._objects, self._now_micros() - _HALF_A_DAY_MICROS)
+        rendering = Rendering(total, page_size, distinct_pages, self.knobs.gzip and distinct_pages is None)
+        self._prerendered = PrerenderedList(rendering, stream, self._objects, self._now_micros() - _HALF_A_DAY_MICROS)
         self.issued_count[stream] += total
 
     def forget_cursors(self) -> None:
@@ -235,7 +236,7 @@ class SentinelOneSimulator(Simulator):
             self.violation(call, reason)
         try:
             self._check_access(stream, call)
-            if self._prerendered is not None and self._prerendered.rendering.stream == stream:
+            if self._prerendered is not None and self._prerendered.stream == stream:
                 return self._prerendered_page(call, self._prerendered)
             query = read_query(stream, call.query)
             rows = self.tables[stream].found(query, self._now_micros())
@@ -289,7 +290,7 @@ class SentinelOneSimulator(Simulator):
             self.issue(self.knobs.insert_after_page, stream=AGENTS)
 
     def _prerendered_page(self, call: Call, rendered: PrerenderedList) -> Answer:
-        query = read_query(rendered.rendering.stream, call.query)
+        query = read_query(rendered.stream, call.query)
         if query.limit not in {1, rendered.rendering.page_size}:
             self.violation(call, f"the list was rendered in pages of {rendered.rendering.page_size}")
         number: int | None = 0
