@@ -248,7 +248,7 @@ class Storm:
         """Whether everything has arrived, once, as it was issued."""
         return all(verdict.ok for verdict in self.verdicts().values())
 
-    def wait_until_whole(self, seconds: float = 60.0, pause: float = 0.5) -> None:
+    def wait_until_whole(self, seconds: float = 150.0, pause: float = 0.5) -> None:
         """The judge takes the time of the thread in which vendors and sinks live: he must not be asked too often."""
         eventually(self._is_drained, seconds, what=self, pause=pause)
         eventually(self.is_whole, seconds, what=self, pause=pause)
