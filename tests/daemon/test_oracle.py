@@ -84,7 +84,7 @@ def test_a_soak_with_all_vendors_loses_nothing_and_leaks_nothing(site: Site):
     storm.rage(seconds=SOAK_SECONDS / 2)
     storm.watch(SOAK_SECONDS / 2)
     storm.clear_up()
-    storm.wait_until_whole(180.0, pause=10.0)
+    storm.wait_until_whole(400.0, pause=10.0)
     print(storm)
     assert storm.stop() == 0
     assert storm.is_whole(), str(storm)
