@@ -144,7 +144,7 @@ class Weather:
         for served in (*(tenant.simulator for tenant in self._tenants.values()), *self._sinks.values()):
             self._site.call(served.faults.clear)
         self._wanted = set(self._tenants)
-        # The choosy sink stays so: it would take a batch whole of which it has a part already, and hold that part twice.
+        # The choosy sink stays so: else it takes a batch whole of which it has a part, and holds that part twice.
         self._sink_timeout = 30.0  # from now on the judge, too, takes the sink's time
         self._write()
 
